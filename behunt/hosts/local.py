@@ -1,0 +1,132 @@
+"""This machine, and the prefixes that make another place out of any host."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from behunt.errors import HostError
+from behunt.hosts.confined import Confined
+from behunt.hosts.protocol import Completed, Host, Sink, checked
+from behunt.hosts.sandbox import ALL_NAMESPACES, Sandbox
+
+_PLAIN = Sandbox()
+
+
+@dataclass(frozen=True)
+class LocalHost:
+    """The controller itself. Each command is the root of a tree that is killed as a whole.
+
+    With a `sandbox` every command gets a fresh one: an installer that mounts can be given a
+    mount namespace of its own, and leaves nothing behind whatever becomes of it.
+    """
+
+    sandbox: Sandbox = _PLAIN
+    name: str = "local"
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: str = "/",
+        stdin: bytes = b"",
+        timeout: float = 60.0,
+        check: bool = False,
+        sink: Sink | None = None,
+    ) -> Completed:
+        with Confined(self.sandbox, self.name) as inside:
+            return inside.run(
+                argv, env=env, cwd=cwd, stdin=stdin, timeout=timeout, check=check, sink=sink
+            )
+
+    def put(self, source: Path, target: PurePosixPath) -> None:
+        _copied(source, Path(target))
+
+    def get(self, source: PurePosixPath, target: Path) -> None:
+        _copied(Path(source), target)
+
+    def wrap(self, argv: Sequence[str]) -> list[str]:
+        return list(argv)
+
+
+def _copied(source: Path, target: Path) -> None:
+    try:
+        shutil.copy(source, target)
+    except OSError as error:
+        raise HostError(f"cannot copy {source} to {target}: {error.strerror}") from error
+
+
+# `$1` is the directory to work in, the rest the command: sh is in every system and era.
+_IN_DIRECTORY = ("sh", "-c", 'cd "$1" && shift && exec "$@"', "sh")
+
+
+@dataclass(frozen=True)
+class Prefixed:
+    """A host reached by putting words before the command on another host."""
+
+    outer: Host
+    prefix: tuple[str, ...]
+    name: str = field(default="prefixed")
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: str = "/",
+        stdin: bytes = b"",
+        timeout: float = 60.0,
+        check: bool = False,
+        sink: Sink | None = None,
+    ) -> Completed:
+        command = list(argv) if cwd == "/" else [*_IN_DIRECTORY, cwd, *argv]
+        done = self.outer.run(
+            [*self.prefix, *command], env=env, stdin=stdin, timeout=timeout, sink=sink
+        )
+        return checked(done) if check else done
+
+    def put(self, source: Path, target: PurePosixPath) -> None:
+        mode = f"{source.stat().st_mode & 0o7777:o}"
+        script = 'cat >"$1" && chmod "$2" "$1"'
+        self.run(
+            ["sh", "-c", script, "sh", str(target), mode],
+            stdin=source.read_bytes(),
+            check=True,
+        )
+
+    def get(self, source: PurePosixPath, target: Path) -> None:
+        if self.run(["test", "-f", str(source)]).code != 0:
+            raise HostError(f"{source} is not a regular file on {self.name}")
+        with target.open("wb") as content:
+            self.run(["cat", str(source)], sink=lambda data: _write(content.fileno(), data))
+        target.chmod(0o755 if self.run(["test", "-x", str(source)]).code == 0 else 0o644)
+
+    def wrap(self, argv: Sequence[str]) -> list[str]:
+        return self.outer.wrap([*self.prefix, *argv])
+
+
+def _write(fd: int, data: bytes) -> None:
+    import os  # noqa: PLC0415
+
+    os.write(fd, data)
+
+
+def chroot(outer: Host, root: PurePosixPath) -> Prefixed:
+    return Prefixed(outer, ("chroot", str(root)), f"chroot {root}")
+
+
+def namespace(outer: Host, root: PurePosixPath, kinds: Sequence[str] = ALL_NAMESPACES) -> Prefixed:
+    """A fresh set of namespaces per command, by unshare(1) of util-linux."""
+    flags = [f"--{kind}" for kind in kinds]
+    prefix = ("unshare", *flags, "--fork", "--kill-child", "--mount-proc", f"--root={root}")
+    return Prefixed(outer, prefix, f"namespace {root}")
+
+
+def line(argv: Sequence[str], cwd: str = "/") -> str:
+    """A command as a line that can be pasted into a shell."""
+    text = shlex.join(argv)
+    return text if cwd == "/" else f"cd {shlex.quote(cwd)} && {text}"
