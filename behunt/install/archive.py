@@ -1,0 +1,68 @@
+"""Keep what was installed as a tar.zst, and make a root of it again in a second."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+from behunt.errors import HostError
+from behunt.hosts.local import LocalHost
+from behunt.hosts.sandbox import Sandbox
+from behunt.model import Build, Package
+
+_SANDBOX = Sandbox(namespaces=("mount", "pid", "net", "ipc"))
+_TIMEOUT = 900.0
+
+
+def pack(root: Path, build: Build, directory: Path, key: str) -> None:
+    """Write `key`.tar.zst and then `key`.json beside it: only a whole archive has both."""
+    partial = directory / f"{key}.{os.getpid()}.partial"
+    argv = ["tar", "--zstd", "--create", "--numeric-owner", "--xattrs"]
+    try:
+        _tar([*argv, f"--file={partial}", f"--directory={root}", "."])
+        partial.rename(directory / f"{key}.tar.zst")
+        about = directory / f"{key}.json"
+        partial.write_text(json.dumps(asdict(build)), encoding="utf-8")
+        partial.rename(about)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def find(directory: Path, key: str) -> Build | None:
+    """What the archive called `key` holds, or None."""
+    try:
+        about = json.loads((directory / f"{key}.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    return Build(
+        about["recipe"],
+        tuple((url, digest) for url, digest in about["origins"]),
+        tuple(Package(**package) for package in about["packages"]),
+        tuple(about["notes"]),
+    )
+
+
+def latest(directory: Path, recipe: str) -> tuple[str, Build] | None:
+    """(key, build) of the newest archive that `recipe` made, whatever its origin."""
+    newest = sorted(directory.glob("*.json"), key=lambda p: p.stat().st_mtime, reverse=True)
+    for path in newest:
+        build = find(directory, path.stem)
+        if build and build.recipe == recipe:
+            return path.stem, build
+    return None
+
+
+def unpack(directory: Path, key: str, root: Path) -> None:
+    argv = ["tar", "--zstd", "--extract", "--numeric-owner", "--preserve-permissions", "--xattrs"]
+    _tar([*argv, f"--file={directory / f'{key}.tar.zst'}", f"--directory={root}"])
+
+
+def _tar(argv: list[str]) -> None:
+    done = LocalHost(_SANDBOX, "archiver").run(argv, timeout=_TIMEOUT)
+    if done.code != 0:
+        said = (done.err.strip().splitlines() or [done.how])[-1]
+        raise HostError(
+            f"tar failed: {said}", "make room (`behunt be prune`), or apt install tar zstd"
+        )

@@ -1,0 +1,61 @@
+"""What fills a boot environment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from behunt.model import Build, Release, sha256_of
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be installed."""
+
+    release: Release
+    packages: tuple[str, ...] = ()  # beyond what the installer puts in by itself
+    mirror: str = ""  # tried before the release's own sources
+    keyring: str = ""  # instead of the release's own
+    timeout: float = 1800.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where it will be taken from, found and read once before anything is installed."""
+
+    url: str
+    digest: str  # SHA-256 of what vouches for the content: Release file, MANIFEST, tarball
+    expired: bool = False
+    notes: tuple[str, ...] = ()
+
+
+class Installer(Protocol):
+    """Fills an empty root. The same order and origin give the same packages."""
+
+    @property
+    def name(self) -> str: ...
+
+    def missing(self, order: Order) -> str:
+        """What this machine lacks for `order`, as a sentence with the command; empty if nothing."""
+        ...
+
+    def recipe(self, order: Order) -> str:
+        """All of the order that decides what is installed, for people and for the identity."""
+        ...
+
+    def resolve(self, order: Order) -> Origin:
+        """Find the source that has it. Raises InstallError naming every one tried."""
+        ...
+
+    def install(self, order: Order, origin: Origin, root: Path, say: Say) -> Build:
+        """Fill `root`. Raises InstallError; what is half done is the caller's to remove."""
+        ...
+
+
+def archive_key(recipe: str, origin: Origin) -> str:
+    """Names the archive of what this recipe makes out of this origin."""
+    return sha256_of({"recipe": recipe, "origin": origin.digest})
