@@ -104,9 +104,14 @@ class Limits:
     disk: int | None = None  # bytes the clone may grow by, where it lives on tmpfs
 
 
+UNLIMITED = Limits()
+
+
 @dataclass(frozen=True, slots=True)
 class TestFile:
     """One file of the user's, placed beside the test under `name` (a relative path)."""
+
+    __test__ = False
 
     name: str
     path: Path
@@ -129,7 +134,7 @@ class Test:
     timeout: float = 600.0  # seconds
     needs: frozenset[str] = frozenset()  # capabilities of a runner
     network: bool = False
-    limits: Limits = Limits()
+    limits: Limits = UNLIMITED
     env: tuple[tuple[str, str], ...] = ()
 
     def digest(self) -> str:

@@ -29,7 +29,8 @@ class Completed:
 
     `code` is its exit status, or minus the signal that ended it. With `started` false the
     command never ran: `failure` says why and `code` is 127. `timed_out` means that the deadline
-    came and the whole tree was killed.
+    came and the whole tree was killed. `panic` is what the machine said when it went down under
+    the command, where the host is a machine of its own.
     """
 
     argv: tuple[str, ...]
@@ -41,6 +42,7 @@ class Completed:
     timed_out: bool = False
     failure: str = ""
     errno: int = 0
+    panic: str = ""
 
     @property
     def how(self) -> str:

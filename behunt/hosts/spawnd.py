@@ -30,6 +30,7 @@ from behunt.hosts import syscalls
 from behunt.hosts.entering import enter
 
 MESSAGE = 1 << 20  # bytes; a request with a large environment fits
+_DESCRIPTORS = 256  # more than a keeper ever has open
 
 
 def main(control: int) -> None:
@@ -86,7 +87,7 @@ def _fork(own_pids: int) -> int:
 def _keep(sandbox: dict[str, Any], control: socket.socket) -> NoReturn:
     """Enter the sandbox, then serve `control`. Never returns."""
     os.closerange(3, control.fileno())
-    os.closerange(control.fileno() + 1, 256)
+    os.closerange(control.fileno() + 1, _DESCRIPTORS)
     os.setsid()
     keeper = _Keeper(control, alone="pid" in sandbox["namespaces"], tame=sandbox["tame"])
     try:
@@ -233,9 +234,14 @@ def _execute(
             _take_terminal()
         step = "cwd"
         os.chdir(request["cwd"])
+        if request.get("seccomp"):
+            syscalls.filter_calls(bytes.fromhex(request["seccomp"]))
         if tame:
             syscalls.keep_capabilities(TAME)
         step = "exec"
+        # Descriptors that came by message are inheritable; a shell's `>&10` tells them apart.
+        os.closerange(3, fail)
+        os.closerange(fail + 1, _DESCRIPTORS)
         argv, env = request["argv"], request["env"]
         os.execve(_found(argv[0], env), argv, env)  # noqa: S606 - an argv list, no shell
     except OSError as error:

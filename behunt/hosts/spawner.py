@@ -118,11 +118,18 @@ class Session:
         stdin: bytes = b"",
         timeout: float,
         sink: Sink | None = None,
+        seccomp: bytes = b"",
     ) -> Completed:
-        """As Host.run, with exactly `env`."""
+        """As Host.run, with exactly `env`; `seccomp` is a filter for the command's calls."""
         began = time.monotonic()
         with _Pipes(stdin, merged=sink is not None) as pipes:
-            request = {"op": "run", "argv": list(argv), "env": dict(env), "cwd": cwd}
+            request: dict[str, Any] = {
+                "op": "run",
+                "argv": list(argv),
+                "env": dict(env),
+                "cwd": cwd,
+            }
+            request["seccomp"] = seccomp.hex()
             self._ask(request, pipes.theirs)
             pipes.close_theirs()
             answer = self._answer(_GRACE)

@@ -26,7 +26,7 @@ NAMESPACES = {
     "pid": 0x20000000,
     "net": 0x40000000,
 }
-_PR_SET_CHILD_SUBREAPER, _PR_CAPBSET_DROP = 36, 24
+_PR_SET_CHILD_SUBREAPER, _PR_CAPBSET_DROP, _PR_SET_SECCOMP = 36, 24, 22
 _LAST_CAP = 40  # CAP_CHECKPOINT_RESTORE; a kernel without the later ones answers EINVAL
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41, "i686": 217, "ppc64le": 203}
 _PIVOT_ROOT_HERE = _PIVOT_ROOT.get(platform.machine(), 41)
@@ -71,6 +71,18 @@ def keep_capabilities(keep: frozenset[int]) -> None:
     for capability in range(_LAST_CAP + 1):
         if capability not in keep:
             _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
+
+
+class _FilterProgram(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
+
+
+def filter_calls(program: bytes) -> None:
+    """Pass this process's system calls, and its children's, through a classic BPF program."""
+    code = ctypes.create_string_buffer(program)
+    whole = _FilterProgram(len(program) // 8, ctypes.addressof(code))
+    mode_filter = 2
+    _checked(_libc.prctl(_PR_SET_SECCOMP, mode_filter, ctypes.byref(whole), 0, 0), "seccomp")
 
 
 def loopback_up() -> None:
