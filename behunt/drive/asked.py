@@ -1,0 +1,138 @@
+"""What a hunt was asked, as it is stored: enough to resume it anywhere the home is."""
+
+from __future__ import annotations
+
+import datetime as dt
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from behunt.drive.lab import Settings
+from behunt.errors import HostError
+from behunt.model import Find, Limits, Release, Test, TestFile, Verdict
+from behunt.storage.home import Home
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What a hunt may cost. None: no end."""
+
+    trials: int | None = None
+    seconds: float | None = None
+
+
+NO_END = Budget()
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One bisection: the range, the test, and how to search."""
+
+    releases: tuple[Release, ...]  # oldest first
+    test: Test
+    runner: str
+    find: Find = Find.BREAK
+    thorough: bool = False
+    open_start: bool = False
+    jobs: int = 1
+    budget: Budget = NO_END
+    settings: Settings = Settings()  # noqa: RUF009 - frozen
+
+    def to_params(self) -> dict[str, Any]:
+        """As JSON can hold it; read back by `from_params`."""
+        return {
+            "find": str(self.find),
+            "runner": self.runner,
+            "thorough": self.thorough,
+            "open_start": self.open_start,
+            "jobs": self.jobs,
+            "budget": asdict(self.budget),
+            "settings": {**asdict(self.settings), "timeout_is": str(self.settings.timeout_is)},
+            "test": _test_params(self.test),
+            "releases": [_release_params(release) for release in self.releases],
+        }
+
+
+def from_params(params: Mapping[str, Any]) -> Asked:
+    """The inverse of `Asked.to_params`."""
+    settings = params["settings"]
+    return Asked(
+        releases=tuple(_release(row) for row in params["releases"]),
+        test=_test(params["test"]),
+        runner=params["runner"],
+        find=Find(params["find"]),
+        thorough=params["thorough"],
+        open_start=params["open_start"],
+        jobs=params["jobs"],
+        budget=Budget(**params["budget"]),
+        settings=Settings(
+            **{
+                **settings,
+                "packages": tuple(settings["packages"]),
+                "timeout_is": Verdict(settings["timeout_is"]),
+            }
+        ),
+    )
+
+
+def kept(asked: Asked, home: Home) -> Asked:
+    """The same with the test's files copied to the home.
+
+    So the hunt asks every release the same, also when the user edits the test meanwhile, or
+    resumes it next week.
+    """
+    directory = home.sessions / asked.test.digest()[:24]
+    files = []
+    for file in asked.test.files:
+        target = directory / PurePosixPath(file.name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.exists():
+            partial = target.with_name(f".{target.name}.partial")
+            shutil.copy(file.path, partial)
+            partial.rename(target)
+        files.append(TestFile(file.name, target))
+    return replace(asked, test=replace(asked.test, files=tuple(files)))
+
+
+def check_kept(asked: Asked) -> None:
+    """Raises HostError where the test's files are gone, so that the hunt cannot go on."""
+    for file in asked.test.files:
+        if not file.path.is_file():
+            raise HostError(
+                f"the kept copy of {file.name} is gone: {file.path}", "start the hunt again"
+            )
+
+
+def _test_params(test: Test) -> dict[str, Any]:
+    return {
+        **asdict(test),
+        "files": [[file.name, str(file.path)] for file in test.files],
+        "needs": sorted(test.needs),
+    }
+
+
+def _test(row: Mapping[str, Any]) -> Test:
+    return Test(
+        **{
+            **row,
+            "argv": tuple(row["argv"]),
+            "files": tuple(TestFile(name, Path(path)) for name, path in row["files"]),
+            "needs": frozenset(row["needs"]),
+            "limits": Limits(**row["limits"]),
+            "env": tuple((name, value) for name, value in row["env"]),
+        }
+    )
+
+
+def _release_params(release: Release) -> dict[str, Any]:
+    days = {"date": release.date, "eol": release.eol}
+    return {**asdict(release), **{k: day.isoformat() if day else None for k, day in days.items()}}
+
+
+def _release(row: Mapping[str, Any]) -> Release:
+    pairs = {key: tuple((k, v) for k, v in row[key]) for key in ("traits", "pinned")}
+    days = {key: dt.date.fromisoformat(row[key]) if row[key] else None for key in ("date", "eol")}
+    plain = {"arches": tuple(row["arches"]), "sources": tuple(row["sources"])}
+    return Release(**{**row, **pairs, **days, **plain})

@@ -1,0 +1,150 @@
+"""Have a release's boot environment: the sealed one, its archive, or a fresh installation."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TextIO
+
+from behunt.drive.lab import InterruptedTrialError, Lab
+from behunt.errors import BehuntError, InstallError
+from behunt.events import InstallEnded, InstallProgress, InstallStarted, Note
+from behunt.install import archive, installer_for
+from behunt.install.protocol import Installer, Order, Origin, Say, archive_key
+from behunt.model import BootEnv, Build, Release
+from behunt.storage.home import exclusive
+
+_LONGEST = 120  # characters of a boot environment's name
+
+
+def name_of(release: Release, packages: Sequence[str] = ()) -> str:
+    """`debian-12-amd64`, or `debian-12-amd64+curl+git` with packages beyond the usual."""
+    name = "+".join([release.id, *sorted(set(packages))])
+    if len(name) <= _LONGEST:
+        return name
+    return f"{release.id}+{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+
+
+def install_log(lab: Lab, release: Release) -> Path:
+    """Where the last installation of `release` said what it did."""
+    return lab.home.runs / f"install-{name_of(release, lab.settings.packages)}.log"
+
+
+def check(lab: Lab, releases: Sequence[Release]) -> None:
+    """Refuse what cannot work on this machine, before anything is installed or tested."""
+    if lacks := lab.runner.missing():
+        raise BehuntError(lacks, "`behunt doctor` lists what this machine can do")
+    for release in releases:
+        if why := lab.runner.unfit(release):
+            raise BehuntError(
+                f"the runner {lab.runner.name} cannot run {release.id} here: {why}",
+                _elsewhere(release),
+            )
+        if lab.runner.needs_root_tree and not _have(lab, release):
+            order = _order(lab, release)
+            if lacks := installer_for(release).missing(order):
+                raise InstallError(lacks, "`behunt doctor` lists what this machine can do")
+
+
+def _elsewhere(release: Release) -> str:
+    if release.os == "debian":
+        return "run behunt on such a machine"
+    return (
+        f"{release.os} releases need a {release.os} host with the runner jail, or a virtual "
+        "machine; this behunt has neither yet. On this machine: --os debian"
+    )
+
+
+def ensure(lab: Lab, release: Release, *, session: int | None = None) -> BootEnv:
+    """The sealed boot environment of `release`. Raises InstallError."""
+    found = _have(lab, release)
+    if found is None:
+        name = name_of(release, lab.settings.packages)
+        # Two trials, or two behunts, that need the same one: the second waits and finds it.
+        with exclusive(lab.home, f"install.{name}", wait=True):
+            found = _have(lab, release) or _installed(lab, release, session)
+    return found
+
+
+def install_all(lab: Lab, releases: Sequence[Release], jobs: int) -> list[BootEnv]:
+    """Have all of them, `jobs` at a time. Raises the first error after the others have ended."""
+    check(lab, releases)
+    with ThreadPoolExecutor(jobs) as pool:
+        return list(pool.map(lambda release: ensure(lab, release), releases))
+
+
+def _have(lab: Lab, release: Release) -> BootEnv | None:
+    return lab.store.find(name_of(release, lab.settings.packages))
+
+
+def _order(lab: Lab, release: Release) -> Order:
+    settings = lab.settings
+    return Order(release, settings.packages, settings.mirror, settings.keyring)
+
+
+def _installed(lab: Lab, release: Release, session: int | None) -> BootEnv:
+    step = lab.results.begin(session, "install", release.id, lab.owner.token)
+    began = time.monotonic()
+    how, error = "", ""
+    try:
+        how, bootenv = _by_any_means(lab, release)
+    except BehuntError as failure:
+        error = failure.message
+        if lab.stopping.is_set():
+            raise InterruptedTrialError("interrupted during an installation") from failure
+        raise
+    finally:
+        lab.results.end(step, error or how)
+        lab.emit(InstallEnded(release.id, how, time.monotonic() - began, error))
+    return bootenv
+
+
+def _by_any_means(lab: Lab, release: Release) -> tuple[str, BootEnv]:
+    installer = installer_for(release)
+    order = _order(lab, release)
+    if lacks := installer.missing(order):
+        raise InstallError(lacks, "`behunt doctor` lists what this machine can do")
+    key, build, origin = _source(lab, installer, order)
+    how = "archive" if build else installer.name
+    lab.emit(InstallStarted(release.id, how))
+    bootenv = lab.store.create(name_of(release, order.packages), release.id)
+    if build:
+        archive.unpack(lab.home.archives, key, bootenv.path)
+    elif origin:
+        with install_log(lab, release).open("w", encoding="utf-8", errors="replace") as log:
+            build = installer.install(order, origin, bootenv.path, _teller(lab, release, log))
+        archive.pack(bootenv.path, build, lab.home.archives, key)
+    if build is None:
+        raise InstallError(f"nothing can be installed for {release.id}")
+    for note in build.notes:
+        lab.emit(Note(f"{release.id}: {note}", warning=True))
+    lab.results.add_build(build)
+    return how, lab.store.seal(bootenv, build)
+
+
+def _source(
+    lab: Lab, installer: Installer, order: Order
+) -> tuple[str, Build | None, Origin | None]:
+    """(archive key, what the archive holds, where to install from): one of the last two is set."""
+    recipe = installer.recipe(order)
+    try:
+        origin = installer.resolve(order)
+    except InstallError as error:
+        # A bad day: the mirror is gone, but this recipe was installed before.
+        if (kept := archive.latest(lab.home.archives, recipe)) is None:
+            raise
+        lab.emit(Note(f"{order.release.id}: {error.message}; using the archive", warning=True))
+        return kept[0], kept[1], None
+    key = archive_key(recipe, origin)
+    return key, archive.find(lab.home.archives, key), origin
+
+
+def _teller(lab: Lab, release: Release, log: TextIO) -> Say:
+    def say(line: str) -> None:
+        log.write(line + "\n")
+        lab.emit(InstallProgress(release.id, line))
+
+    return say

@@ -1,0 +1,254 @@
+"""Ask one release: have its boot environment, clone it, get inside, run the test, keep all."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import itertools
+import os
+import shutil
+import stat
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+
+from behunt.drive.installing import ensure, install_log
+from behunt.drive.lab import InterruptedTrialError, Lab
+from behunt.drive.reap import EXCHANGE
+from behunt.errors import BehuntError, InstallError
+from behunt.events import TrialEnded, TrialStarted
+from behunt.hosts.protocol import Completed, Sink
+from behunt.model import (
+    Answered,
+    BootEnv,
+    Outcome,
+    Release,
+    Test,
+    Trial,
+    sha256_of,
+    verdict_of,
+)
+from behunt.runners.protocol import Inside, Setup
+from behunt.storage.protocol import Clone
+from behunt.suites import contract
+
+_LOG_LIMIT = 64 << 20  # bytes kept of what one test prints
+_METRICS_LIMIT = 1 << 20
+_numbers = itertools.count()
+
+
+def answer(
+    lab: Lab, release: Release, test: Test, *, session: int | None = None, sink: Sink | None = None
+) -> Answered:
+    """The answer of `release`: a cached one to exactly these inputs, or that of a new trial.
+
+    What is BROKEN is tried again `retries` times. Every attempt is stored. `sink` sees the
+    test's output as it comes. Raises InterruptedTrialError once the lab is stopping.
+    """
+    for attempt in itertools.count(1):
+        answered = _attempt(lab, _Asked(release, test, session, attempt, sink))
+        broken = answered.trial.outcome is Outcome.BROKEN
+        if not broken or attempt > lab.settings.retries:
+            return answered
+    raise AssertionError
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    release: Release
+    test: Test
+    session: int | None
+    attempt: int
+    sink: Sink | None
+
+
+def _attempt(lab: Lab, asked: _Asked) -> Answered:
+    step = lab.results.begin(asked.session, "trial", asked.release.id, lab.owner.token)
+    blank = Trial(
+        release=asked.release.id,
+        test=asked.test.name,
+        runner=lab.runner.name,
+        outcome=Outcome.BROKEN,
+        key="",
+        started=dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds"),
+        attempt=asked.attempt,
+        session=asked.session,
+    )
+    began = time.monotonic()
+    try:
+        done = _worked(lab, asked, blank)
+    except BehuntError as error:
+        log = install_log(lab, asked.release) if isinstance(error, InstallError) else None
+        done = replace(
+            blank,
+            reason=error.message,
+            seconds=time.monotonic() - began,
+            log=str(log) if log and log.exists() else "",
+        )
+    if isinstance(done, Answered):
+        lab.results.end(step, "cached")
+        return done
+    if lab.stopping.is_set():
+        raise InterruptedTrialError("interrupted")
+    stored = lab.results.add_trial(done, step=step)
+    lab.emit(TrialEnded(stored))
+    return Answered(stored, verdict_of(stored.outcome, lab.settings.timeout_is))
+
+
+def _worked(lab: Lab, asked: _Asked, blank: Trial) -> Trial | Answered:
+    if not lab.runner.needs_root_tree:
+        return _looked_up(lab, asked, blank, None, None)
+    bootenv = ensure(lab, asked.release, session=asked.session)
+    with lab.store.clone(bootenv) as clone:
+        return _looked_up(lab, asked, blank, bootenv, clone)
+
+
+def _looked_up(
+    lab: Lab, asked: _Asked, blank: Trial, bootenv: BootEnv | None, clone: Clone | None
+) -> Trial | Answered:
+    part = lab.runner.prepare(asked.release, clone) if clone else ""
+    identity = bootenv.identity if bootenv else ""
+    key = trial_key(asked.release, asked.test, lab.runner.name, identity, part)
+    if cached := _cached(lab, asked, key):
+        verdict = verdict_of(cached.outcome, lab.settings.timeout_is)
+        return Answered(cached, verdict, cached=True)
+    lab.emit(TrialStarted(asked.release.id, asked.test.name, lab.runner.name, asked.attempt))
+    return _run(lab, asked, replace(blank, key=key, identity=identity), clone)
+
+
+def trial_key(release: Release, test: Test, runner: str, identity: str, part: str) -> str:
+    """SHA-256 of every input of an answer. Without its own kernel the host's counts as one."""
+    kernel = part or os.uname().release
+    inputs = [release.id, identity, test.digest(), runner, kernel, os.uname().machine]
+    return sha256_of(inputs)
+
+
+def _cached(lab: Lab, asked: _Asked, key: str) -> Trial | None:
+    """With --fresh only what this session itself has found counts: it may have been resumed."""
+    found = lab.results.answer_for(key)
+    if found and lab.settings.fresh and (asked.session is None or found.session != asked.session):
+        return None
+    return found
+
+
+def _run(lab: Lab, asked: _Asked, trial: Trial, clone: Clone | None) -> Trial:
+    began = time.monotonic()
+    with _directory(lab, asked) as (kept, exchange):
+        setup = Setup(
+            exchange,
+            hostname=asked.release.id[:64],
+            owner=lab.owner.token,
+            limits=asked.test.limits,
+            network=asked.test.network,
+        )
+        with (
+            lab.runner.enter(clone, setup) as inside,
+            (kept / "log").open("wb", buffering=0) as log,
+        ):
+            done = _completed(lab, asked, inside, _Log(log, asked.sink))
+            exhausted = inside.exhausted() if done.code else ""
+            ended = contract.ending(done, exhausted=exhausted, exceeded=inside.exceeded())
+            kernel = inside.kernel()
+        return replace(
+            trial,
+            outcome=ended.outcome,
+            reason=ended.reason,
+            exit_code=ended.exit_code,
+            metrics=contract.metrics(_text(exchange / contract.METRICS)),
+            seconds=time.monotonic() - began,
+            log=str(kept / "log"),
+            out=_kept_outputs(exchange / contract.OUT, kept / "out"),
+            kernel=kernel,
+        )
+
+
+def _completed(lab: Lab, asked: _Asked, inside: Inside, log: _Log) -> Completed:
+    """Run the test, unless a program that it cannot start without is missing."""
+    test = asked.test
+    # The host's kernel tells which interpreter is missing; a machine of its own cannot tell us.
+    known = 1 if inside.host is inside.files else 0
+    for program in contract.interpreters(test)[known:]:
+        found = inside.files.run(["sh", "-c", 'command -v "$1"', "sh", program])
+        if found.code != 0:
+            return Completed(
+                test.argv, 127, started=False, failure=f"its interpreter {program} is not there"
+            )
+    return inside.host.run(
+        test.argv,
+        env=contract.environment(test, asked.release, lab.runner.name, inside.at),
+        cwd=str(inside.at / contract.WORK),
+        timeout=test.timeout,
+        sink=log.take,
+    )
+
+
+@contextlib.contextmanager
+def _directory(lab: Lab, asked: _Asked) -> Iterator[tuple[Path, Path]]:
+    """(what is kept of a run, what is shared with its inside). The latter is gone afterwards."""
+    stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%dT%H%M%S")
+    name = f"{stamp}.{asked.release.id}.{lab.owner.token}.{next(_numbers)}"
+    kept = lab.home.runs / name
+    exchange = kept / EXCHANGE
+    work = exchange / contract.WORK
+    work.mkdir(parents=True)
+    (exchange / contract.OUT).mkdir()
+    for file in asked.test.files:
+        target = work / file.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file.path, target)
+    try:
+        yield kept, exchange
+    finally:
+        shutil.rmtree(exchange, ignore_errors=True)
+
+
+class _Log:
+    """Keeps the beginning of what a test prints, and passes it on."""
+
+    def __init__(self, file: BinaryIO, sink: Sink | None) -> None:
+        self._file = file
+        self._sink = sink
+        self._left = _LOG_LIMIT
+
+    def take(self, data: bytes) -> None:
+        if self._left > 0:
+            self._file.write(data[: self._left])
+            self._left -= len(data)
+            if self._left <= 0:
+                self._file.write(b"\n[behunt: the test printed more; it is left out]\n")
+        if self._sink:
+            self._sink(data)
+
+
+def _text(path: Path) -> str:
+    """A text file that a test wrote; nothing if it is anything but a file."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return ""
+    with os.fdopen(fd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return ""
+        return file.read(_METRICS_LIMIT).decode(errors="replace")
+
+
+def _kept_outputs(source: Path, target: Path) -> str:
+    """Keep the plain files that the test left; its path, or nothing if there are none.
+
+    Links, devices, sockets and set-uid bits stay behind: a test is not to be trusted.
+    """
+    if source.is_symlink() or not source.is_dir() or not any(source.iterdir()):
+        return ""
+    source.rename(target)
+    for directory, folders, files, fd in os.fwalk(target, topdown=False, follow_symlinks=False):
+        del directory
+        for name in (*files, *folders):
+            mode = os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode
+            if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+                os.unlink(name, dir_fd=fd)
+                continue
+            os.chown(name, os.geteuid(), os.getegid(), dir_fd=fd, follow_symlinks=False)
+            os.chmod(name, 0o755 if stat.S_ISDIR(mode) else mode & 0o755 | 0o600, dir_fd=fd)
+    return str(target)
