@@ -26,7 +26,6 @@ from behunt.model import (
 )
 from behunt.results.log import Logged
 from behunt.results.sessions import Session, State
-from behunt.results.store import Results
 from behunt.search import Question, about_left, conclude, next_probes
 from behunt.storage.home import InUseError, exclusive
 from behunt.suites.contract import unmet
@@ -51,7 +50,7 @@ def bisect(lab: Lab, asked: Asked) -> Hunt:
     _check(lab, asked)
     asked = kept(asked, lab.home)
     session = lab.results.new_session("bisect", asked.to_params())
-    return _hunt(lab, _Search(session, asked))
+    return _hunt(lab, Search(session, asked))
 
 
 def resume(lab: Lab, session: Session) -> Hunt:
@@ -59,7 +58,7 @@ def resume(lab: Lab, session: Session) -> Hunt:
     asked = from_params(session.params)
     check_kept(asked)
     _check(lab, asked)
-    search = _Search(session.id, asked, resumed=session.resumed + 1)
+    search = Search(session.id, asked, resumed=session.resumed + 1)
     for answered in lab.results.answers(session.id):
         search.take(answered)
     for step in lab.results.unfinished(session.id):
@@ -85,21 +84,6 @@ def replay(lab: Lab, asked: Asked, answers: Sequence[Logged]) -> Hunt:
     return resume(lab, lab.results.session(session))
 
 
-def hunt_of(results: Results, session: Session) -> Hunt:
-    """The hunt of a stored session, as far as it came."""
-    asked = from_params(session.params)
-    search = _Search(session.id, asked, resumed=session.resumed)
-    for answered in results.answers(session.id):
-        search.take(answered)
-    ended = session.conclusion or {}
-    return search.hunt(
-        started=session.created,
-        seconds=float(ended.get("seconds", 0.0)),
-        installs=results.installs(session.id),
-        spent=ended.get("outcome") == HuntOutcome.BUDGET,
-    )
-
-
 def _check(lab: Lab, asked: Asked) -> None:
     if len(asked.releases) < 2:  # noqa: PLR2004
         raise UsageError(
@@ -115,7 +99,7 @@ def _check(lab: Lab, asked: Asked) -> None:
 
 
 @dataclass
-class _Search:
+class Search:
     """A hunt under way: what was asked, and what was answered so far."""
 
     session: int
@@ -177,7 +161,7 @@ class _Search:
         )
 
 
-def _hunt(lab: Lab, search: _Search) -> Hunt:
+def _hunt(lab: Lab, search: Search) -> Hunt:
     """Search until it is found, told, or the budget is spent; recorded either way."""
     asked = search.asked
     lab.emit(
@@ -209,7 +193,7 @@ def _hunt(lab: Lab, search: _Search) -> Hunt:
     return hunt
 
 
-def _searched(lab: Lab, search: _Search, began: float) -> bool:
+def _searched(lab: Lab, search: Search, began: float) -> bool:
     """Ask until nothing more is worth asking. Whether the budget was spent before that."""
     asked = search.asked
     running: dict[Future[Answered], int] = {}
@@ -233,7 +217,7 @@ def _searched(lab: Lab, search: _Search, began: float) -> bool:
 
 
 def _submit(
-    lab: Lab, search: _Search, pool: ThreadPoolExecutor, running: dict[Future[Answered], int]
+    lab: Lab, search: Search, pool: ThreadPoolExecutor, running: dict[Future[Answered], int]
 ) -> None:
     asked = search.asked
     want = asked.jobs - len(running)
@@ -243,13 +227,13 @@ def _submit(
         running[future] = index
 
 
-def _took(lab: Lab, search: _Search, answered: Answered) -> None:
+def _took(lab: Lab, search: Search, answered: Answered) -> None:
     search.take(answered)
     lab.results.add_answer(search.session, answered)
     lab.emit(search.narrowed(answered))
 
 
-def _spent(search: _Search, began: float) -> bool:
+def _spent(search: Search, began: float) -> bool:
     budget = search.asked.budget
     tried = sum(not answered.cached for answered in search.answers)
     if budget.trials is not None and tried >= budget.trials:

@@ -1,0 +1,33 @@
+"""What all tests share: a home of their own, and where installed releases are kept between runs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from behunt.storage.home import Home
+
+
+@pytest.fixture(scope="session")
+def kept() -> Path:
+    """Outside the checkout: archives of installed releases, keyed by what they are made of.
+
+    Everything works without it, only slower: what is not there is installed and kept.
+    """
+    default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "behunt-tests"
+    directory = Path(os.environ.get("BEHUNT_TEST_CACHE", default))
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory
+
+
+@pytest.fixture
+def home(tmp_path: Path, kept: Path) -> Home:
+    """An empty home whose archives and kernels are the kept ones."""
+    path = tmp_path / "home"
+    (path / "cache").mkdir(parents=True)
+    for name in ("installed", "uml"):
+        (kept / name).mkdir(exist_ok=True)
+        (path / "cache" / name).symlink_to(kept / name)
+    return Home(path).make()
