@@ -12,14 +12,8 @@ from behunt.model import Outcome, Trial
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from typing import Protocol
 
-    class Home(Protocol):
-        """What this command asks of the object that `behunt` hands down."""
-
-        @property
-        def results_path(self) -> Path: ...
-
+    from behunt.cli.options import Place
 
 HEADERS = (
     "id",
@@ -56,16 +50,16 @@ Examples:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON array.")
 @click.pass_obj
-def results(home: Home, /, *, limit: int, as_json: bool, **filters: Any) -> None:
+def results(place: Place, /, *, limit: int, as_json: bool, **filters: Any) -> None:
     """List stored trials, newest first."""
-    trials = _stored(home.results_path, limit=limit, **filters)
+    trials = _stored(place.results_path, limit=limit, **filters)
     if as_json:
         click.echo(json.dumps([asdict(trial) for trial in trials], indent=2))
     else:
         click.echo(_table(trials) if trials else "no trial matches")
 
 
-def _stored(path: Path, *, session: int | None, outcome: str | None, **filters: Any) -> list[Trial]:
+def _stored(path: Path | str, *, session: int | None, outcome: str | None, **filters: Any) -> list[Trial]:
     from behunt.results.store import Results  # noqa: PLC0415 -- SQLAlchemy is slow to import
 
     with Results.open(path) as store:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from behunt.drive.lab import Settings
-from behunt.errors import HostError
+from behunt.errors import HostError, UsageError
 from behunt.model import Find, Limits, Release, Test, TestFile, Verdict
 from behunt.storage.home import Home
 
@@ -75,6 +75,40 @@ def from_params(params: Mapping[str, Any]) -> Asked:
             }
         ),
     )
+
+
+def brief(asked: Asked) -> dict[str, Any]:
+    """`to_params` without the releases and all that is as usual: what a log shows."""
+    usual = _usual()
+    told: dict[str, Any] = {}
+    for name, value in asked.to_params().items():
+        if isinstance(value, dict):
+            value = {key: part for key, part in value.items() if part != usual[name][key]}  # noqa: PLW2901
+        if name != "releases" and value != usual[name] and value != {}:
+            told[name] = value
+    argv = told["test"].pop("argv")
+    return {**told, "argv": list(argv)}
+
+
+def from_brief(params: Mapping[str, Any], releases: Sequence[Release]) -> Asked:
+    """The inverse of `brief`. Raises UsageError for what cannot be one."""
+    whole = _usual()
+    try:
+        for name, value in params.items():
+            if name == "argv":
+                whole["test"]["argv"] = value
+            elif name != "releases":
+                whole[name] = {**whole[name], **value} if isinstance(value, dict) else value
+        return replace(from_params(whole), releases=tuple(releases))
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(
+            f"the log's first command cannot be understood: {error}",
+            "`behunt bisect log` shows what it looks like",
+        ) from error
+
+
+def _usual() -> dict[str, Any]:
+    return Asked((), Test("", ()), "").to_params()
 
 
 def kept(asked: Asked, home: Home) -> Asked:

@@ -28,7 +28,6 @@ from behunt.results.log import Logged
 from behunt.results.sessions import Session, State
 from behunt.search import Question, about_left, conclude, next_probes
 from behunt.storage.home import InUseError, exclusive
-from behunt.suites.contract import unmet
 
 
 class InterruptedHuntError(BehuntError):
@@ -90,12 +89,7 @@ def _check(lab: Lab, asked: Asked) -> None:
             f"{asked.releases[0].id} is both ends of the range: there is nothing to bisect",
             "name two releases, or use `behunt run` to ask one",
         )
-    if lacking := unmet(asked.test, lab.runner.capabilities):
-        raise UsageError(
-            f"the test needs {', '.join(lacking)}, which the runner {lab.runner.name} has not",
-            "choose another with --runner; `behunt doctor` lists what each can do",
-        )
-    check(lab, asked.releases)
+    check(lab, asked.releases, asked.test)
 
 
 @dataclass

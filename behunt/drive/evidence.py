@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shlex
 
-from behunt.drive.asked import from_params
+from behunt.drive.asked import Asked, from_params
 from behunt.drive.bisect import Search
 from behunt.errors import UsageError
-from behunt.model import Hunt, HuntOutcome, Test
+from behunt.model import Find, Hunt, HuntOutcome, Test
 from behunt.results.sessions import Session
 from behunt.results.store import Results
 
@@ -39,29 +39,46 @@ def hunt_of(results: Results, number: int | None = None) -> Hunt:
     )
 
 
-def reproductions(hunt: Hunt) -> tuple[tuple[str, str], ...]:
+def reproductions(hunt: Hunt, asked: Asked) -> tuple[tuple[str, str], ...]:
     """(label, command) that asks the two neighbours of the change again."""
-    labels = (
-        ("last bad", "first good")
-        if hunt.first_good or hunt.last_bad
-        else ("last good", "first bad")
-    )
+    fixed = hunt.find is Find.FIX
+    labels = ("last bad", "first good") if fixed else ("last good", "first bad")
     pairs = zip(labels, (hunt.before, hunt.after), strict=True)
-    return tuple((label, rerun(hunt, release)) for label, release in pairs if release)
+    return tuple((label, rerun(asked, release)) for label, release in pairs if release)
 
 
-def rerun(hunt: Hunt, release: str) -> str:
-    """The command line that asks `release` the hunt's question once more."""
-    test = hunt.test
-    words = ["behunt", "run", "--fresh", "--runner", hunt.runner]
-    if test.timeout != Test("", ()).timeout:
+def rerun(asked: Asked, release: str) -> str:
+    """The command line that asks `release` once more, whatever is cached."""
+    words = ["behunt", "run", "--fresh", "--runner", asked.runner, *_terms(asked)]
+    files = {file.name: str(file.path) for file in asked.test.files}
+    program, *arguments = asked.test.argv
+    script = files.pop(program.removeprefix("./"), None)
+    for path in files.values():
+        words += ["--file", path]
+    words.append(release)
+    if script is None:
+        return shlex.join([*words, "--", *asked.test.argv])
+    return shlex.join([*words, script, *(["--", *arguments] if arguments else [])])
+
+
+def _terms(asked: Asked) -> list[str]:
+    """Options for all that is not as usual."""
+    test, usual, limits = asked.test, Test("", ()), asked.test.limits
+    words = []
+    if test.timeout != usual.timeout:
         words += ["--timeout", f"{test.timeout:g}"]
     if test.network:
         words.append("--network")
-    files = {file.name: str(file.path) for file in test.files}
-    script = files.pop(test.argv[0].removeprefix("./"), None)
-    for path in files.values():
-        words += ["--file", path]
-    if script:
-        return shlex.join([*words, release, script, *test.argv[1:]])
-    return shlex.join([*words, release, "--", *test.argv])
+    for package in asked.settings.packages:
+        words += ["--package", package]
+    for name, value in (
+        ("--memory", limits.memory),
+        ("--processes", limits.processes),
+        ("--cpus", limits.cpus),
+        ("--disk", limits.disk),
+    ):
+        if value is not None:
+            words += [name, f"{value:g}" if isinstance(value, float) else str(value)]
+    for pair in test.env:
+        words += ["--env", "=".join(pair)]
+    return words

@@ -9,13 +9,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TextIO
 
+from behunt.drive.choosing import way_out
 from behunt.drive.lab import InterruptedTrialError, Lab
-from behunt.errors import BehuntError, InstallError
+from behunt.errors import BehuntError, InstallError, UsageError
 from behunt.events import InstallEnded, InstallProgress, InstallStarted, Note
 from behunt.install import archive, installer_for
 from behunt.install.protocol import Installer, Order, Origin, Say, archive_key
-from behunt.model import BootEnv, Build, Release
+from behunt.model import BootEnv, Build, Release, Test
 from behunt.storage.home import exclusive
+from behunt.suites.contract import unmet
 
 _LONGEST = 120  # characters of a boot environment's name
 
@@ -33,29 +35,25 @@ def install_log(lab: Lab, release: Release) -> Path:
     return lab.home.runs / f"install-{name_of(release, lab.settings.packages)}.log"
 
 
-def check(lab: Lab, releases: Sequence[Release]) -> None:
+def check(lab: Lab, releases: Sequence[Release], test: Test | None = None) -> None:
     """Refuse what cannot work on this machine, before anything is installed or tested."""
+    if test and (lacking := unmet(test, lab.runner.capabilities)):
+        raise UsageError(
+            f"the test needs {', '.join(lacking)}, which the runner {lab.runner.name} has not",
+            "choose another with --runner; behunt(8) lists what each can do",
+        )
     if lacks := lab.runner.missing():
         raise BehuntError(lacks, "`behunt doctor` lists what this machine can do")
     for release in releases:
         if why := lab.runner.unfit(release):
             raise BehuntError(
                 f"the runner {lab.runner.name} cannot run {release.id} here: {why}",
-                _elsewhere(release),
+                way_out(release),
             )
         if lab.runner.needs_root_tree and not _have(lab, release):
             order = _order(lab, release)
             if lacks := installer_for(release).missing(order):
                 raise InstallError(lacks, "`behunt doctor` lists what this machine can do")
-
-
-def _elsewhere(release: Release) -> str:
-    if release.os == "debian":
-        return "run behunt on such a machine"
-    return (
-        f"{release.os} releases need a {release.os} host with the runner jail, or a virtual "
-        "machine; this behunt has neither yet. On this machine: --os debian"
-    )
 
 
 def ensure(lab: Lab, release: Release, *, session: int | None = None) -> BootEnv:

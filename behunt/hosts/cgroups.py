@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
+import re
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,14 +42,19 @@ def hierarchies(mountinfo: str, controllers: str = "") -> Hierarchies:
         left, _, right = row.partition(" - ")
         if not right:
             continue
-        point = Path(left.split()[4])
-        fstype, _, options = right.split()[:3]
+        point = Path(_unescaped(left.split()[4]))
+        fstype, *_, options = right.split()
         if fstype == "cgroup2":
             v2 = point
         elif fstype == "cgroup":
             for name in set(options.split(",")).intersection(_CONTROLLERS):
                 v1[name] = point
     return Hierarchies(v1, v2, frozenset(controllers.split()))
+
+
+def _unescaped(text: str) -> str:
+    """As proc(5) writes blanks and backslashes: three octal digits."""
+    return re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), text)
 
 
 def found() -> Hierarchies:
@@ -119,28 +125,39 @@ def limited(limits: Limits, owner: str) -> Iterator[Group]:
     if limits.memory is limits.processes is limits.cpus is None:
         yield Group()
         return
+    made: list[Path] = []
+    try:
+        _make(limits, f"{PREFIX}{owner}-{next(_numbers)}", made)
+        yield Group(tuple(made))
+    finally:
+        for directory in made:
+            remove(directory)
+
+
+def _make(limits: Limits, name: str, made: list[Path]) -> None:
+    """Make and set the groups; each is in `made` as soon as it is there."""
     where = found()
-    name = f"{PREFIX}{owner}-{next(_numbers)}"
-    directories: dict[Path, None] = {}
     try:
         for (controller, file), value in settings(limits, where).items():
             directory = _directory(where, controller) / name
-            if directory not in directories:
+            if directory not in made:
                 directory.mkdir()
-                directories[directory] = None
+                made.append(directory)
             (directory / file).write_text(value, encoding="ascii")
-            if controller == "memory":  # swap would only delay the end
-                with contextlib.suppress(OSError):
-                    (directory / "memory.swap.max").write_text("0", encoding="ascii")
-        yield Group(tuple(directories))
+            if controller == "memory":
+                _without_swap(directory, value)
     except OSError as error:
         raise HostError(
             f"cannot set a limit in {error.filename}: {error.strerror}",
             "run as root, outside a container that forbids it",
         ) from error
-    finally:
-        for directory in directories:
-            remove(directory)
+
+
+def _without_swap(directory: Path, limit: str) -> None:
+    """Swap would only delay the end. The files are there where the kernel accounts for it."""
+    for file, value in (("memory.swap.max", "0"), ("memory.memsw.limit_in_bytes", limit)):
+        with contextlib.suppress(OSError):
+            (directory / file).write_text(value, encoding="ascii")
 
 
 def _directory(where: Hierarchies, controller: str) -> Path:
@@ -155,14 +172,11 @@ def _directory(where: Hierarchies, controller: str) -> Path:
 
 def remove(directory: Path) -> None:
     """Remove a group; its processes are dead but may take the kernel a moment to leave it."""
-    for _ in range(100):
-        try:
+    for wait in (0.0, 0.001, 0.01, 0.1, 1.0):
+        time.sleep(wait)
+        with contextlib.suppress(OSError):
             directory.rmdir()
-        except FileNotFoundError:
-            return
-        except OSError:
-            os.sched_yield()
-        else:
+        if not directory.exists():
             return
 
 

@@ -5,11 +5,12 @@ Namespaces, a chroot, or nothing but a process tree that dies as a whole.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import stat
-from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Self
 
 from behunt.errors import HostError
@@ -47,43 +48,43 @@ class Confined:
         return checked(done) if check else done
 
     def put(self, source: Path, target: PurePosixPath) -> None:
-        mode = stat.S_IMODE(source.stat().st_mode)
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-        with self._open(target, flags, mode) as inside, source.open("rb") as content:
-            _copy(content.fileno(), inside.fileno())
+        with copying(source, target), source.open("rb") as content:
+            mode = stat.S_IMODE(os.fstat(content.fileno()).st_mode)
+            with self._regular(target, flags, mode) as inside:
+                _copy(content.fileno(), inside)
+                os.fchmod(inside, mode)
 
     def get(self, source: PurePosixPath, target: Path) -> None:
-        with self._open(source, os.O_RDONLY) as inside, target.open("wb") as content:
-            _copy(inside.fileno(), content.fileno())
-            os.fchmod(content.fileno(), stat.S_IMODE(os.fstat(inside.fileno()).st_mode))
+        with (
+            copying(source, target),
+            self._regular(source, os.O_RDONLY) as inside,
+            target.open("wb") as content,
+        ):
+            _copy(inside, content.fileno())
+            os.fchmod(content.fileno(), stat.S_IMODE(os.fstat(inside).st_mode))
 
     def wrap(self, argv: Sequence[str]) -> list[str]:
         return shlex.split(by_hand(self.session.sandbox, argv))
 
-    def _open(self, path: PurePosixPath, flags: int, mode: int | None = None) -> _RegularFile:
+    @contextlib.contextmanager
+    def _regular(self, path: PurePosixPath, flags: int, mode: int = 0) -> Iterator[int]:
+        """`path` inside, if it is a plain file: what lies there is not to be trusted."""
+        fd = self.session.open_file(str(path), flags, mode)
         try:
-            return _RegularFile(self.session.open_file(str(path), flags, mode), path)
-        except OSError as error:
-            raise HostError(f"cannot open {path} in the {self.name}: {error.strerror}") from error
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise HostError(f"{path} is not a regular file in the {self.name}")
+            yield fd
+        finally:
+            os.close(fd)
 
 
-class _RegularFile:
-    """A descriptor that is known to be a plain file: what lies inside is not to be trusted."""
-
-    def __init__(self, fd: int, path: PurePosixPath) -> None:
-        self._file = os.fdopen(fd, "rb", closefd=True, buffering=0)
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            self._file.close()
-            raise HostError(f"{path} is not a regular file", "leave plain files to be fetched")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    def fileno(self) -> int:
-        return self._file.fileno()
+@contextlib.contextmanager
+def copying(source: PurePath, target: PurePath) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise HostError(f"cannot copy {source} to {target}: {error.strerror}") from error
 
 
 def _copy(source: int, target: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
 from typing import Any
 
 from behunt.hosts.syscalls import (
@@ -27,8 +28,16 @@ from behunt.hosts.syscalls import (
     unshare,
 )
 
-_DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
-_LINKS = {
+# Documentation/admin-guide/devices.txt
+DEVICES = {
+    "null": (1, 3),
+    "zero": (1, 5),
+    "full": (1, 7),
+    "random": (1, 8),
+    "urandom": (1, 9),
+    "tty": (5, 0),
+}
+DEVICE_LINKS = {
     "fd": "/proc/self/fd",
     "stdin": "/proc/self/fd/0",
     "stdout": "/proc/self/fd/1",
@@ -36,7 +45,15 @@ _LINKS = {
     "ptmx": "pts/ptmx",
 }
 # Through these root reaches the host's kernel although it is in namespaces of its own.
-_READ_ONLY = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs")
+_READ_ONLY = (
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+    "/proc/irq",
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/acpi",
+    "/proc/scsi",
+)
 _HIDDEN = ("/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/sched_debug")
 
 
@@ -65,16 +82,15 @@ def _change_root(sandbox: dict[str, Any]) -> None:
             mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
         return
     binds = [(os.open(b["source"], os.O_PATH), b) for b in sandbox["binds"]]
-    devices = [(os.open(f"/dev/{name}", os.O_PATH), name) for name in _DEVICES]
     os.chdir(root)
     pivot_root(".", ".")  # the old root is now stacked on the new one: see pivot_root(2)
     _virtual_filesystems(sandbox)
-    _devices(devices)
+    _devices()
     for fd, bind in binds:
         os.makedirs(bind["target"], exist_ok=True)  # noqa: PTH103
         _bind(fd, bind["target"], MS_RDONLY if bind["read_only"] else 0)
         os.close(fd)
-    if sandbox["tame"] and "pid" in sandbox["namespaces"]:
+    if sandbox["tame"]:
         _mask_proc()
     umount(".")
     os.chdir("/")
@@ -93,6 +109,7 @@ def _root(sandbox: dict[str, Any]) -> str:
         return str(merged)
     if sandbox["root"]:
         mount(sandbox["root"], sandbox["root"], flags=MS_BIND | MS_REC)
+        mount("none", sandbox["root"], flags=MS_BIND | MS_REMOUNT | MS_NODEV)
     return str(sandbox["root"])
 
 
@@ -105,14 +122,19 @@ def _virtual_filesystems(sandbox: dict[str, Any]) -> None:
         mount("sysfs", "/sys", "sysfs", plain | MS_RDONLY)
 
 
-def _devices(devices: list[tuple[int, str]]) -> None:
-    # nodev: nodes that the test makes here are dead; the bound ones keep their own mount's flags.
-    mount("tmpfs", "/dev", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=64m")
-    for fd, name in devices:
-        os.close(os.open(f"/dev/{name}", os.O_CREAT | os.O_WRONLY, 0o666))
-        mount(f"/proc/self/fd/{fd}", f"/dev/{name}", flags=MS_BIND)
-        os.close(fd)
-    for name, target in _LINKS.items():
+def _devices() -> None:
+    """A /dev of nodes of our own: a chmod of them in there is not one of the host's.
+
+    Each is bound on itself before /dev becomes nodev, so that nodes a test makes are dead.
+    """
+    mount("tmpfs", "/dev", "tmpfs", MS_NOSUID, "mode=755,size=64m")
+    for name, (major, minor) in DEVICES.items():
+        path = f"/dev/{name}"
+        os.mknod(path, stat.S_IFCHR, os.makedev(major, minor))
+        os.chmod(path, 0o666)  # noqa: PTH101, S103 - as every system has it
+        mount(path, path, flags=MS_BIND)
+    mount("none", "/dev", flags=MS_BIND | MS_REMOUNT | MS_NOSUID | MS_NODEV)
+    for name, target in DEVICE_LINKS.items():
         os.symlink(target, f"/dev/{name}")  # noqa: PTH211
     for name in ("pts", "shm"):
         os.mkdir(f"/dev/{name}", 0o755)  # noqa: PTH102

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import shlex
 import shutil
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from behunt.errors import HostError
-from behunt.hosts.confined import Confined
+from behunt.hosts.confined import Confined, copying
 from behunt.hosts.protocol import Completed, Host, Sink, checked
-from behunt.hosts.sandbox import ALL_NAMESPACES, Sandbox
+from behunt.hosts.sandbox import ALL_NAMESPACES, Sandbox, by_hand
 
 _PLAIN = Sandbox()
 
@@ -50,14 +51,14 @@ class LocalHost:
         _copied(Path(source), target)
 
     def wrap(self, argv: Sequence[str]) -> list[str]:
-        return list(argv)
+        return shlex.split(by_hand(self.sandbox, argv))
 
 
 def _copied(source: Path, target: Path) -> None:
-    try:
+    with copying(source, target):
+        if not stat.S_ISREG(source.stat().st_mode):
+            raise HostError(f"{source} is not a regular file")
         shutil.copy(source, target)
-    except OSError as error:
-        raise HostError(f"cannot copy {source} to {target}: {error.strerror}") from error
 
 
 # `$1` is the directory to work in, the rest the command: sh is in every system and era.
@@ -90,29 +91,30 @@ class Prefixed:
         return checked(done) if check else done
 
     def put(self, source: Path, target: PurePosixPath) -> None:
-        mode = f"{source.stat().st_mode & 0o7777:o}"
-        script = 'cat >"$1" && chmod "$2" "$1"'
-        self.run(
-            ["sh", "-c", script, "sh", str(target), mode],
-            stdin=source.read_bytes(),
-            check=True,
-        )
+        with copying(source, target):
+            content, mode = source.read_bytes(), f"{stat.S_IMODE(source.stat().st_mode):o}"
+        script = '{ test ! -e "$1" || test -f "$1"; } && cat >"$1" && chmod "$2" "$1"'
+        self.run(["sh", "-c", script, "sh", str(target), mode], stdin=content, check=True)
 
     def get(self, source: PurePosixPath, target: Path) -> None:
-        if self.run(["test", "-f", str(source)]).code != 0:
-            raise HostError(f"{source} is not a regular file on {self.name}")
-        with target.open("wb") as content:
-            self.run(["cat", str(source)], sink=lambda data: _write(content.fileno(), data))
-        target.chmod(0o755 if self.run(["test", "-x", str(source)]).code == 0 else 0o644)
+        listed = self.run(["sh", "-c", 'test -f "$1" && ls -lnLd "$1"', "sh", str(source)])
+        if listed.code != 0:
+            raise HostError(f"{source} is not a regular file in the {self.name}")
+        with copying(source, target), target.open("wb") as content:
+            self.run(["cat", str(source)], sink=content.write, check=True)
+            target.chmod(permissions(listed.out))
 
     def wrap(self, argv: Sequence[str]) -> list[str]:
         return self.outer.wrap([*self.prefix, *argv])
 
 
-def _write(fd: int, data: bytes) -> None:
-    import os  # noqa: PLC0415
+def permissions(listing: str) -> int:
+    """Mode bits of a line of `ls -l`, which is the same in every system and era (stat(1) is not).
 
-    os.write(fd, data)
+    >>> oct(permissions("-rwxr-x--- 1 0 0 5 Nov 14 10:00 /f"))
+    '0o750'
+    """
+    return sum(1 << (8 - place) for place, sign in enumerate(listing[1:10]) if sign in "rwxst")
 
 
 def chroot(outer: Host, root: PurePosixPath) -> Prefixed:

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from behunt.errors import HostError
 
-Sink = Callable[[bytes], None]
+Sink = Callable[[bytes], object]
 
 CLEAN_ENV = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -72,7 +72,8 @@ class Host(Protocol):
     seen. A command that fails is a value; `check=True` raises HostError. A host that cannot run
     anything at all (gone, refused) raises HostError.
 
-    `put` and `get` copy one regular file; the mode's permission bits go along.
+    `put` and `get` copy one regular file; the mode's permission bits go along. Anything else
+    there, or nothing, raises HostError.
     """
 
     @property

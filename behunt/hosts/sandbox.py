@@ -6,10 +6,12 @@ line that can be pasted into a root shell (`by_hand`).
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
+
+from behunt.hosts.entering import DEVICE_LINKS, DEVICES
 
 ALL_NAMESPACES = ("mount", "pid", "uts", "ipc", "net")
 
@@ -48,10 +50,9 @@ class Sandbox:
     groups: tuple[str, ...] = ()
     tame: bool = False
 
-    def to_json(self) -> str:
+    def to_message(self) -> dict[str, Any]:
         """As the spawner takes it."""
-        overlay = overlay_options(self) if self.lower else ""
-        return json.dumps({**asdict(self), "overlay": overlay})
+        return {**asdict(self), "overlay": overlay_options(self) if self.lower else ""}
 
 
 def overlay_options(sandbox: Sandbox) -> str:
@@ -69,38 +70,76 @@ def _escaped(path: str) -> str:
 def by_hand(sandbox: Sandbox, argv: Sequence[str], cwd: str = "/") -> str:
     """The same run as one line for a root shell, with util-linux and coreutils only.
 
-    It leaves nothing behind, as the sandbox does. Capabilities and cgroups are not repeated.
+    It leaves nothing behind, as the sandbox does. Capabilities and cgroups are not repeated, and
+    the environment is the shell's.
     """
-    command = shlex.join(argv)
     if cwd != "/":
-        command = f"cd {shlex.quote(cwd)} && exec {command}"
-        argv = ["sh", "-c", command]
-    if sandbox.lower:
-        inner = _overlay_script(sandbox, argv)
-    elif sandbox.root:
-        inner = f"exec chroot {shlex.quote(sandbox.root)} {shlex.join(argv)}"
-    else:
-        inner = f"exec {shlex.join(argv)}"
+        argv = ["sh", "-c", f"cd {shlex.quote(cwd)} && exec {shlex.join(argv)}"]
+    if sandbox == Sandbox(groups=sandbox.groups, tame=sandbox.tame):
+        return shlex.join(argv)
+    steps = [*_mounts(sandbox), *_hostname(sandbox), f"exec {shlex.join(_entered(sandbox, argv))}"]
+    script = shlex.quote("; ".join(steps))
     if not sandbox.namespaces:
-        return f"sh -ec {shlex.quote(inner)}"
+        return f"sh -ec {script}"
     flags = " ".join(f"--{name}" for name in sandbox.namespaces)
-    return f"unshare {flags} --fork --kill-child sh -ec {shlex.quote(inner)}"
+    return f"unshare {flags} --fork --kill-child sh -ec {script}"
 
 
-def _overlay_script(sandbox: Sandbox, argv: Sequence[str]) -> str:
-    quoted = shlex.quote(sandbox.stage)
-    merged = shlex.quote(f"{sandbox.stage}/m")
-    size = f" -o size={sandbox.size}" if sandbox.size else ""
-    options = shlex.quote(overlay_options(sandbox))
-    steps = [
-        f"mount -t tmpfs{size} tmpfs {quoted}",
-        f"mkdir {quoted}/u {quoted}/w {quoted}/m",
-        f"mount -t overlay -o {options} overlay {merged}",
+def _entered(sandbox: Sandbox, argv: Sequence[str]) -> list[str]:
+    root = f"{sandbox.stage}/m" if sandbox.lower else sandbox.root
+    return ["chroot", root, *argv] if root else list(argv)
+
+
+def _mounts(sandbox: Sandbox) -> list[str]:
+    """What entering.py does, as commands."""
+    if "mount" not in sandbox.namespaces:
+        return []
+    if sandbox.lower:
+        root = shlex.quote(f"{sandbox.stage}/m")
+        return [*_overlay(sandbox), *_virtual(sandbox, root), *_bound(sandbox, root)]
+    if sandbox.root:
+        root = shlex.quote(sandbox.root)
+        return [f"mount --rbind {root} {root}", *_virtual(sandbox, root), *_bound(sandbox, root)]
+    return ["mount -t proc proc /proc"] if "pid" in sandbox.namespaces else []
+
+
+def _overlay(sandbox: Sandbox) -> list[str]:
+    stage = shlex.quote(sandbox.stage)
+    size = f",size={sandbox.size}" if sandbox.size else ""
+    return [
+        f"mount -t tmpfs -o mode=755{size} tmpfs {stage}",
+        f"mkdir {stage}/u {stage}/w {stage}/m",
+        f"mount -t overlay -o {shlex.quote(overlay_options(sandbox))} overlay {stage}/m",
     ]
-    if "pid" in sandbox.namespaces:
-        steps.append(f"mount -t proc proc {merged}/proc")
+
+
+def _virtual(sandbox: Sandbox, root: str) -> list[str]:
+    devices = " ".join(f"dev/{name}" for name in DEVICES)
+    steps = [
+        f"mkdir -p {root}/proc {root}/sys {root}/dev",
+        f"mount -t proc proc {root}/proc",
+        f"mount -t tmpfs -o mode=755 tmpfs {root}/dev",
+        f"for d in {devices}; do touch {root}/$d; mount --bind /$d {root}/$d; done",
+        f"mkdir {root}/dev/pts; mkdir -m 1777 {root}/dev/shm",  # noqa: S108 - as everywhere
+        f"mount -t devpts -o newinstance,ptmxmode=0666,gid=5 devpts {root}/dev/pts",
+        *(f"ln -s {target} {root}/dev/{name}" for name, target in DEVICE_LINKS.items()),
+    ]
+    if "net" in sandbox.namespaces:
+        steps.append(f"mount -t sysfs -o ro sysfs {root}/sys")
+    return steps
+
+
+def _bound(sandbox: Sandbox, root: str) -> list[str]:
+    steps = []
     for bind in sandbox.binds:
-        source, target = shlex.quote(bind.source), merged + shlex.quote(bind.target)
-        steps.append(f"mkdir -p {target}; mount --bind {source} {target}")
-    steps.append(f"exec chroot {merged} {shlex.join(argv)}")
-    return "; ".join(steps)
+        source, target = shlex.quote(bind.source), root + shlex.quote(bind.target)
+        steps += [f"mkdir -p {target}", f"mount --bind {source} {target}"]
+        if bind.read_only:
+            steps.append(f"mount -o remount,bind,ro {target}")
+    return steps
+
+
+def _hostname(sandbox: Sandbox) -> list[str]:
+    if "uts" not in sandbox.namespaces or not sandbox.hostname:
+        return []
+    return [f"echo {shlex.quote(sandbox.hostname)} >/proc/sys/kernel/hostname"]

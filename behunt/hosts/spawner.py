@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import fcntl
-import json
 import os
-import select
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from behunt.errors import HostError
-from behunt.hosts.protocol import CLEAN_ENV, KEPT_OUTPUT, Completed, Sink
+from behunt.hosts import wire
+from behunt.hosts.pipes import Pipes, wait_ready
+from behunt.hosts.protocol import CLEAN_ENV, Completed, Sink
 from behunt.hosts.sandbox import Sandbox
 
-_MESSAGE = 1 << 20
 _GRACE = 10.0  # seconds in which a killed tree must be reported dead
+_PATIENCE = 60.0  # seconds in which a keeper must answer, on a machine however busy
 _PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -32,14 +31,16 @@ class _Spawner:
     def __init__(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         code = (
-            f"import sys; sys.path.insert(0, {str(_PACKAGE_ROOT)!r}); "
+            f"import sys; sys.path.append({str(_PACKAGE_ROOT)!r}); "
             f"from behunt.hosts.spawnd import main; main({theirs.fileno()})"
         )
         with theirs:
             self.process = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-B", "-c", code],
                 pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.DEVNULL,  # none of behunt's streams is in reach of a sandbox
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
                 start_new_session=True,  # Ctrl-C is behunt's to handle
                 cwd="/",
                 env={"PATH": CLEAN_ENV["PATH"]},
@@ -47,15 +48,23 @@ class _Spawner:
         self.requests = ours
 
     def open(self, sandbox: Sandbox) -> socket.socket:
+        """The control socket of a new keeper. Raises OSError if the spawner is gone."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            socket.send_fds(self.requests, [sandbox.to_json().encode()], [theirs.fileno()])
+            try:
+                wire.send(self.requests, sandbox.to_message(), [theirs.fileno()])
+            except OSError:
+                ours.close()
+                raise
         return ours
 
     def close(self) -> None:
         self.requests.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
+        try:
             self.process.wait(_GRACE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
 
 
 _lock = threading.Lock()
@@ -81,26 +90,36 @@ def stop() -> None:
 
 
 class Session:
-    """One entered sandbox. Commands in it run one at a time; leaving it kills what still runs."""
+    """One entered sandbox. Commands in it run one at a time; leaving it kills what still runs.
+
+    It belongs to one thread. An error on the way (a sink's, Ctrl-C) closes it: what ran is dead.
+    """
 
     def __init__(self, sandbox: Sandbox) -> None:
         """Enter `sandbox`. Raises HostError with the step that failed."""
         self.sandbox = sandbox
-        self._control = _spawner().open(sandbox)
-        answer = self._answer(_GRACE * 6)
-        if "ready" not in answer:
-            self._control.close()
+        try:
+            self._control = _spawner().open(sandbox)
+        except OSError as error:
             raise HostError(
-                f"cannot enter the sandbox: {answer.get('error', 'its keeper died')}",
+                f"cannot reach the spawner: {error}", "run the command again"
+            ) from error
+        answer, _ = self._answer()
+        if "error" in answer:
+            self.close()
+            raise HostError(
+                f"cannot enter the sandbox: {answer['error']}",
                 "run `behunt doctor` to see what this machine can do",
             )
 
     def close(self) -> None:
         """Kill all that runs inside, and wait until it is dead."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, EOFError):
             self._control.shutdown(socket.SHUT_WR)
-            while self._control.recv(_MESSAGE):
-                pass
+            self._control.settimeout(_GRACE)
+            while True:
+                for fd in wire.receive(self._control, 1)[1]:
+                    os.close(fd)
         self._control.close()
 
     def __enter__(self) -> Self:
@@ -122,19 +141,12 @@ class Session:
     ) -> Completed:
         """As Host.run, with exactly `env`; `seccomp` is a filter for the command's calls."""
         began = time.monotonic()
-        with _Pipes(stdin, merged=sink is not None) as pipes:
-            request: dict[str, Any] = {
-                "op": "run",
-                "argv": list(argv),
-                "env": dict(env),
-                "cwd": cwd,
-            }
-            request["seccomp"] = seccomp.hex()
-            self._ask(request, pipes.theirs)
+        with Pipes(stdin, merged=sink is not None) as pipes, self._closed_on_error():
+            request = _request(argv, env, cwd) | {"seccomp": seccomp.hex()}
+            answer, _ = self._asked(request, pipes.theirs)
             pipes.close_theirs()
-            answer = self._answer(_GRACE)
-            if "started" not in answer:
-                return _not_started(argv, answer)
+            if "failed" in answer:
+                return _not_started(argv, answer["failed"])
             status, timed_out = self._wait(pipes, sink, began + timeout)
             pipes.drain(sink)
         return Completed(
@@ -148,36 +160,33 @@ class Session:
 
     def start(self, argv: Sequence[str], *, env: Mapping[str, str], cwd: str, tty: int) -> None:
         """Start `argv` with `tty` as its controlling terminal. `wait` tells how it ended."""
-        request = {"op": "run", "argv": list(argv), "env": dict(env), "cwd": cwd, "tty": True}
-        self._ask(request, [tty, tty, tty])
-        answer = self._answer(_GRACE)
-        if "started" not in answer:
-            raise HostError(_not_started(argv, answer).failure)
+        answer, _ = self._asked(_request(argv, env, cwd) | {"tty": True}, [tty, tty, tty])
+        if "failed" in answer:
+            raise HostError(_not_started(argv, answer["failed"]).failure)
 
     def fileno(self) -> int:
         """Readable once the command given to `start` has ended."""
         return self._control.fileno()
 
     def wait(self) -> int:
-        return os.waitstatus_to_exitcode(self._answer(_GRACE)["status"])
+        return os.waitstatus_to_exitcode(self._answer()[0]["status"])
 
-    def open_file(self, path: str, flags: int, mode: int | None = None) -> int:
+    def open_file(self, path: str, flags: int, mode: int = 0) -> int:
         """Open `path` as it is seen inside; a descriptor. Raises OSError."""
-        request: dict[str, Any] = {"op": "open", "path": path, "flags": flags}
-        self._ask(request | ({} if mode is None else {"mode": mode}), [])
-        message, fds, _, _ = socket.recv_fds(self._control, _MESSAGE, 1)
-        answer = json.loads(message) if message else {"errno": 5, "error": "its keeper died"}
+        request = {"op": "open", "path": path, "flags": flags, "mode": mode}
+        answer, fds = self._asked(request, [], receive=1)
         if not fds:
             raise OSError(answer["errno"], answer["error"], path)
         return fds[0]
 
     def free(self, path: str) -> int:
         """Bytes that can still be written below `path`, as it is seen inside; 0 without inodes."""
-        self._ask({"op": "space", "path": path}, [])
-        answer = self._answer(_GRACE)
-        return int(answer.get("free", 0)) if answer.get("inodes", 1) else 0
+        answer, _ = self._asked({"op": "space", "path": path}, [])
+        if "error" in answer:
+            raise HostError(f"cannot tell the free space of {path}: {answer['error']}")
+        return int(answer["free"])
 
-    def _wait(self, pipes: _Pipes, sink: Sink | None, deadline: float) -> tuple[int, bool]:
+    def _wait(self, pipes: Pipes, sink: Sink | None, deadline: float) -> tuple[int, bool]:
         timed_out = False
         while True:
             left = deadline - time.monotonic()
@@ -192,130 +201,61 @@ class Session:
                 continue
             ready = pipes.ready(self._control, left)
             pipes.pump(ready, sink)
-            if self._control in ready:
-                answer = self._answer(0)
-                if "status" not in answer:
-                    raise HostError(
-                        "the sandbox died under the command",
-                        "look for an out-of-memory kill in `dmesg`",
-                    )
-                return answer["status"], timed_out
+            if self._control.fileno() in ready:
+                return self._answer()[0]["status"], timed_out
 
-    def _ask(self, request: dict[str, Any], fds: list[int]) -> None:
+    @contextlib.contextmanager
+    def _closed_on_error(self) -> Iterator[None]:
+        """Whatever goes wrong in between, a later command must not meet this one's answers."""
         try:
-            socket.send_fds(self._control, [json.dumps(request).encode()], fds)
+            yield
+        except BaseException:
+            self.close()
+            raise
+
+    def _asked(
+        self, request: wire.Message, fds: Sequence[int], receive: int = 0
+    ) -> tuple[wire.Message, list[int]]:
+        self._ask(request, fds)
+        return self._answer(receive)
+
+    def _ask(self, request: wire.Message, fds: Sequence[int]) -> None:
+        try:
+            wire.send(self._control, request, fds)
         except OSError as error:
             raise HostError(
                 f"cannot reach the sandbox: {error.strerror}", "run the command again"
             ) from error
 
-    def _answer(self, timeout: float) -> dict[str, Any]:
-        ready, _, _ = select.select([self._control], [], [], timeout)
+    def _answer(self, most: int = 0) -> tuple[wire.Message, list[int]]:
+        """The next message from the keeper and its descriptors, at most `most`."""
         try:
-            message = self._control.recv(_MESSAGE) if ready else b""
-        except OSError:
-            message = b""
-        return json.loads(message) if message else {}
+            if self._control.fileno() in wait_ready([self._control.fileno()], [], _PATIENCE):
+                return wire.receive(self._control, most)
+        except (OSError, EOFError) as error:
+            raise HostError(
+                "the sandbox died under the command", "look for an out-of-memory kill in `dmesg`"
+            ) from error
+        raise HostError(f"the sandbox did not answer within {_PATIENCE:.0f} s")
+
+
+def _request(argv: Sequence[str], env: Mapping[str, str], cwd: str) -> wire.Message:
+    return {"op": "run", "argv": list(argv), "env": dict(env), "cwd": cwd}
 
 
 _STEPS = {
-    "exec": "cannot execute {program}: {error}",
-    "cwd": "cannot change to the working directory: {error}",
+    "fork": "cannot start {program}: {error}",
     "limits": "cannot enter the cgroup: {error}",
     "tty": "cannot take the terminal: {error}",
+    "cwd": "cannot change to the working directory: {error}",
+    "confine": "cannot give up privileges: {error}",
+    "exec": "cannot execute {program}: {error}",
+    "interpreter": "cannot execute {program}: the interpreter it asks for does not exist",
 }
 
 
-def _not_started(argv: Sequence[str], answer: dict[str, Any]) -> Completed:
-    failed = answer.get("failed", {"step": "keeper", "errno": 0})
-    text = _STEPS.get(failed["step"], "cannot start {program}: the sandbox did not answer")
-    reason = text.format(program=argv[0], error=os.strerror(failed["errno"]))
+def _not_started(argv: Sequence[str], failed: wire.Message) -> Completed:
+    reason = _STEPS.get(failed["step"], _STEPS["fork"]).format(
+        program=argv[0] if argv else "nothing", error=os.strerror(failed["errno"])
+    )
     return Completed(tuple(argv), 127, started=False, failure=reason, errno=failed["errno"])
-
-
-class _Pipes:
-    """The three streams of a command: ours to pump, theirs to hand over."""
-
-    def __init__(self, stdin: bytes, *, merged: bool) -> None:
-        self._input = memoryview(stdin)
-        self._kept = [bytearray(), bytearray()]
-        outs = [os.pipe() for _ in range(1 if merged else 2)]
-        self._reading = {read: stream for stream, (read, _) in enumerate(outs)}
-        writes = [write for _, write in outs]
-        self._writing = -1
-        if stdin:
-            inner, self._writing = os.pipe()
-            os.set_blocking(self._writing, False)
-        else:
-            inner = os.open(os.devnull, os.O_RDONLY)
-        for fd in self._reading:
-            os.set_blocking(fd, False)
-            with contextlib.suppress(PermissionError):  # 1 MiB: fewer wake-ups for a loud test
-                fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, 1 << 20)
-        self.theirs = [inner, writes[0], writes[-1]]
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close_theirs()
-        for fd in self._reading:
-            os.close(fd)
-        self._close_input()
-
-    def close_theirs(self) -> None:
-        for fd in set(self.theirs):
-            os.close(fd)
-        self.theirs = []
-
-    def ready(self, control: socket.socket, timeout: float) -> list[Any]:
-        writing = [self._writing] if self._writing >= 0 else []
-        reading: list[Any] = [*self._reading, control]
-        readable, writable, _ = select.select(reading, writing, [], timeout)
-        return [*readable, *writable]
-
-    def pump(self, ready: Sequence[Any], sink: Sink | None) -> bool:
-        """Move what can be moved without waiting; whether any output came."""
-        moved = False
-        for fd in [fd for fd in self._reading if fd in ready]:
-            moved |= self._read(fd, sink)
-        if self._writing in ready:
-            self._write()
-        return moved
-
-    def drain(self, sink: Sink | None) -> None:
-        """Take what is left in the pipes; a daemon that still holds one is not waited for."""
-        for _ in range(64):
-            if not self.pump(list(self._reading), sink):
-                return
-
-    def text(self, stream: int) -> str:
-        return self._kept[stream].decode(errors="replace")
-
-    def _read(self, fd: int, sink: Sink | None) -> bool:
-        try:
-            data = os.read(fd, 1 << 16)
-        except BlockingIOError:
-            return False
-        if not data:
-            del self._reading[fd]
-            os.close(fd)
-        elif sink is not None:
-            sink(data)
-        else:
-            kept = self._kept[self._reading[fd]]
-            kept += data[: KEPT_OUTPUT - len(kept)]
-        return bool(data)
-
-    def _write(self) -> None:
-        try:
-            self._input = self._input[os.write(self._writing, self._input[: 1 << 16]) :]
-        except BrokenPipeError:
-            self._input = memoryview(b"")
-        if not self._input:
-            self._close_input()
-
-    def _close_input(self) -> None:
-        if self._writing >= 0:
-            os.close(self._writing)
-            self._writing = -1

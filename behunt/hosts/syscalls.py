@@ -7,6 +7,7 @@ standard library's cheapest parts here.
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import os
 import platform
@@ -27,15 +28,16 @@ NAMESPACES = {
     "net": 0x40000000,
 }
 _PR_SET_CHILD_SUBREAPER, _PR_CAPBSET_DROP, _PR_SET_SECCOMP = 36, 24, 22
-_LAST_CAP = 40  # CAP_CHECKPOINT_RESTORE; a kernel without the later ones answers EINVAL
+_CAPABILITIES = 64  # a kernel has about 41; it answers EINVAL for those it does not know
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41, "i686": 217, "ppc64le": 203}
 _PIVOT_ROOT_HERE = _PIVOT_ROOT.get(platform.machine(), 41)
+_OPENAT2 = 437  # on every architecture
 
 
 def _checked(result: int, call: str) -> None:
     if result != 0:
-        errno = ctypes.get_errno()
-        raise OSError(errno, f"{call}: {os.strerror(errno)}")
+        number = ctypes.get_errno()
+        raise OSError(number, f"{call}: {os.strerror(number)}")
 
 
 def unshare(flags: int) -> None:
@@ -47,18 +49,30 @@ def setns(fd: int, kind: int) -> None:
 
 
 def mount(source: str, target: str, fstype: str = "", flags: int = 0, data: str = "") -> None:
-    result = _libc.mount(
-        source.encode(), target.encode(), fstype.encode(), ctypes.c_ulong(flags), data.encode()
-    )
+    texts = [os.fsencode(text) for text in (source, target, fstype, data)]
+    result = _libc.mount(*texts[:3], ctypes.c_ulong(flags), texts[3])
     _checked(result, f"mount {fstype or source} on {target}")
 
 
 def umount(target: str, flags: int = MNT_DETACH) -> None:
-    _checked(_libc.umount2(target.encode(), flags), f"umount {target}")
+    _checked(_libc.umount2(os.fsencode(target), flags), f"umount {target}")
 
 
 def pivot_root(new: str, old: str) -> None:
-    _checked(_libc.syscall(_PIVOT_ROOT_HERE, new.encode(), old.encode()), "pivot_root")
+    _checked(_libc.syscall(_PIVOT_ROOT_HERE, os.fsencode(new), os.fsencode(old)), "pivot_root")
+
+
+def open_no_magic(path: str, flags: int, mode: int) -> int:
+    """open(2) that goes through no link of /proc/PID: a caller's own descriptors stay its own."""
+    resolve_no_magiclinks = 0x02
+    how = struct.pack("QQQ", flags, mode if flags & os.O_CREAT else 0, resolve_no_magiclinks)
+    here = os.fsencode(path)
+    if b"\0" in here:
+        raise ValueError("embedded null byte")
+    at_fdcwd = -100
+    fd = int(_libc.syscall(_OPENAT2, at_fdcwd, here, how, len(how)))
+    _checked(min(fd, 0), "open")
+    return fd
 
 
 def become_subreaper() -> None:
@@ -67,10 +81,16 @@ def become_subreaper() -> None:
 
 
 def keep_capabilities(keep: frozenset[int]) -> None:
-    """Drop all others from the bounding set; root has just these after the next exec."""
-    for capability in range(_LAST_CAP + 1):
-        if capability not in keep:
-            _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
+    """Drop all others for good: this process, and root in whatever it executes, has just these."""
+    for capability in set(range(_CAPABILITIES)) - keep:
+        if _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0) != 0:
+            _checked(0 if ctypes.get_errno() == errno.EINVAL else -1, "drop capabilities")
+    # struct __user_cap_header_struct, __user_cap_data_struct: the inheritable set is emptied too,
+    # it would pass by the bounding set.
+    mask = sum(1 << capability for capability in keep)
+    low, high = mask & 0xFFFFFFFF, mask >> 32
+    header = struct.pack("II", 0x20080522, 0)
+    _checked(_libc.capset(header, struct.pack("6I", low, low, 0, high, high, 0)), "capset")
 
 
 class _FilterProgram(ctypes.Structure):

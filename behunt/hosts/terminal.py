@@ -16,48 +16,68 @@ from collections.abc import Iterator, Mapping, Sequence
 from behunt.hosts.confined import Confined
 from behunt.hosts.protocol import CLEAN_ENV
 
+# include/uapi/asm-generic/ioctls.h: unlock a master's other end, and open it
+_TIOCSPTLCK, _TIOCGPTPEER = 0x40045431, 0x5441
+_PIECE = 1 << 10
+
 
 def attach(inside: Confined, argv: Sequence[str], *, env: Mapping[str, str], cwd: str) -> int:
     """Run `argv` on a terminal of its own, joined to ours, until it ends. Its exit code."""
-    ours, theirs = os.openpty()
-    try:
+    ours, theirs = _terminal(inside)
+    # Theirs stays open: the last one to close it would end the terminal before the command.
+    with os.fdopen(ours, "rb", buffering=0), os.fdopen(theirs, "rb", buffering=0):
+        os.set_blocking(ours, False)
         _copy_size(ours)
         whole = {**CLEAN_ENV, "TERM": os.environ.get("TERM", "vt100"), **env}
         inside.session.start(argv, env=whole, cwd=cwd, tty=theirs)
-        os.close(theirs)
-        theirs = -1
         with _raw(sys.stdin.fileno()), _following_size(ours):
             _relay(ours, inside.session.fileno())
         return inside.session.wait()
-    finally:
-        os.close(ours)
-        if theirs >= 0:
-            os.close(theirs)
+
+
+def _terminal(inside: Confined) -> tuple[int, int]:
+    """Both ends of a terminal that has a name in the sandbox's own /dev/pts, if it has one."""
+    if "mount" not in inside.session.sandbox.namespaces:
+        return os.openpty()
+    ours = inside.session.open_file("/dev/pts/ptmx", os.O_RDWR)
+    fcntl.ioctl(ours, _TIOCSPTLCK, struct.pack("i", 0))
+    return ours, fcntl.ioctl(ours, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
 
 
 def _relay(terminal: int, ended: int) -> None:
+    """Copy both ways until the command has ended and all that it showed is shown."""
     keyboard, screen = sys.stdin.fileno(), sys.stdout.fileno()
-    sources = [keyboard, terminal, ended]
+    typed = b""  # and not yet taken: a command that reads nothing must not stop the screen
+    reading = [keyboard, terminal, ended]
     while True:
-        ready, _, _ = select.select(sources, [], [])
+        listening = [fd for fd in reading if fd != keyboard or not typed]
+        ready, _, _ = select.select(listening, [terminal] if typed else [], [])
         if keyboard in ready:
-            typed = os.read(keyboard, 1 << 10)
+            typed = os.read(keyboard, _PIECE)
             if not typed:  # end of input: what is piped in was all
-                sources.remove(keyboard)
+                reading.remove(keyboard)
                 typed = b"\x04"
-            os.write(terminal, typed)
-        if terminal in ready and (shown := _read(terminal)):
-            os.write(screen, shown)
-            continue  # show everything before the end is noticed
+        typed = typed[_written(terminal, typed) :]
+        if terminal in ready:
+            _show(terminal, screen)
         if ended in ready:
+            _show(terminal, screen)
             return
 
 
-def _read(terminal: int) -> bytes:
+def _written(terminal: int, typed: bytes) -> int:
     try:
-        return os.read(terminal, 1 << 16)
-    except OSError:  # EIO: the last one that had it open is gone
-        return b""
+        return os.write(terminal, typed) if typed else 0
+    except BlockingIOError:
+        return 0
+
+
+def _show(terminal: int, screen: int) -> None:
+    with contextlib.suppress(OSError):  # EAGAIN: all is shown; EIO: the terminal was hung up
+        for _ in range(64):  # what a daemon goes on writing is not waited for
+            shown = memoryview(os.read(terminal, 1 << 16))
+            while shown:
+                shown = shown[os.write(screen, shown) :]
 
 
 @contextlib.contextmanager

@@ -1,0 +1,223 @@
+"""Options that several commands share, and what they come to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import click
+from click.shell_completion import CompletionItem
+
+from behunt.errors import UsageError
+
+if TYPE_CHECKING:
+    from behunt.drive.lab import Settings
+    from behunt.model import Release, Test
+
+FC = click.decorators.FC
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where behunt keeps things: what every command is handed as its object."""
+
+    home: Path
+    results: str = ""  # SQLAlchemy URL, instead of the home's own database
+
+    @property
+    def results_path(self) -> Path | str:
+        return self.results or self.home / "results.db"
+
+
+class Size(click.ParamType[int]):
+    """Bytes: 512M, 2G, 1048576."""
+
+    name = "size"
+    _UNITS: ClassVar = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        match = re.fullmatch(r"(\d+)([KMGT]?)i?B?", str(value).strip(), re.IGNORECASE)
+        if match is None:
+            self.fail(f"{value!r} is not a size; write 512M or 2G", param, ctx)
+        return int(match[1]) * self._UNITS[match[2].upper()]
+
+
+class Duration(click.ParamType[float]):
+    """Seconds: 90, 90s, 15m, 2h."""
+
+    name = "time"
+    _UNITS: ClassVar = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        if isinstance(value, (int, float)):
+            return float(value)
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", str(value).strip())
+        if match is None or float(match[1]) == 0:
+            self.fail(f"{value!r} is not a time; write 90, 15m or 2h", param, ctx)
+        return float(match[1]) * self._UNITS[match[2]]
+
+
+def complete_release(
+    _ctx: click.Context, _param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    from behunt import catalogue  # noqa: PLC0415
+
+    ids = {f"{r.os}-{r.version}" for r in catalogue.load().releases}
+    return [CompletionItem(name) for name in sorted(ids) if name.startswith(incomplete)]
+
+
+def together(*options: Callable[[FC], FC]) -> Callable[[FC], FC]:
+    def decorate(command: FC) -> FC:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+where = together(
+    click.option("--os", metavar="OS", help="Operating system; a prefixed name needs none."),
+    click.option("--arch", metavar="ARCH", help="Architecture, such as amd64 or i386."),
+    click.option(
+        "--catalogue",
+        "own",
+        type=click.Path(path_type=Path),
+        multiple=True,
+        metavar="FILE",
+        help="Add your own releases.",
+    ),
+)
+
+installing = together(
+    click.option(
+        "--package", "packages", multiple=True, metavar="NAME", help="Install this too; repeat."
+    ),
+    click.option("--mirror", metavar="URL", default="", help="Take releases from here first."),
+    click.option(
+        "--keyring",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Trust these keys, and no others, for what is installed.",
+    ),
+)
+
+testing = together(
+    click.option(
+        "--runner",
+        metavar="NAME",
+        default="auto",
+        show_default=True,
+        help="namespace, chroot, uml, none, or auto: the lightest that can answer.",
+    ),
+    click.option(
+        "--needs", multiple=True, metavar="WHAT", help="A capability that the test needs; repeat."
+    ),
+    click.option(
+        "--timeout", type=Duration(), default="10m", show_default=True, help="For one trial."
+    ),
+    click.option(
+        "--file",
+        "files",
+        type=click.Path(path_type=Path),
+        multiple=True,
+        metavar="PATH",
+        help="Lay this file or directory beside the test; repeat.",
+    ),
+    click.option("--env", multiple=True, metavar="NAME=VALUE", help="For the test; repeat."),
+    click.option("--network", is_flag=True, help="Let the test reach the network."),
+    click.option("--memory", type=Size(), metavar="SIZE", help="Most that a trial may use."),
+    click.option("--processes", type=click.IntRange(1), metavar="N", help="Most at a time."),
+    click.option("--cpus", type=click.FloatRange(0.01), metavar="N", help="Most, say 0.5."),
+    click.option("--disk", type=Size(), metavar="SIZE", help="Most that a clone may grow by."),
+    click.option(
+        "--upper",
+        type=click.Choice(["memory", "disk"]),
+        default="memory",
+        show_default=True,
+        help="Where clones keep what is written in them.",
+    ),
+    click.option("--fresh", is_flag=True, help="Take no cached answer."),
+    click.option(
+        "--retries",
+        type=click.IntRange(0),
+        default=1,
+        show_default=True,
+        help="How often what is broken is tried again.",
+    ),
+)
+
+verbose = click.option("-v", "--verbose", is_flag=True, help="Show what installers print.")
+
+
+def settings_of(options: dict[str, Any]) -> Settings:
+    """Settings from the options of `installing` and `testing`."""
+    from behunt.drive.lab import Settings  # noqa: PLC0415
+    from behunt.model import Verdict  # noqa: PLC0415
+
+    keyring: Path | None = options["keyring"]
+    if keyring and not keyring.is_file():
+        raise UsageError(f"there is no keyring {keyring}", "name a file of OpenPGP keys")
+    return Settings(
+        packages=tuple(sorted(set(options["packages"]))),
+        mirror=options["mirror"].rstrip("/"),
+        keyring=str(keyring.resolve()) if keyring else "",
+        retries=options.get("retries", 1),
+        fresh=options.get("fresh", False),
+        timeout_is=Verdict(options.get("timeout_is", "unknown")),
+        on_disk=options.get("upper") == "disk",
+    )
+
+
+def test_of(path: Path | None, rest: Sequence[str] | None, options: dict[str, Any]) -> Test:
+    """The test that TEST and what follows `--` stand for, under the options of `testing`."""
+    from behunt.model import Limits  # noqa: PLC0415
+    from behunt.runners.protocol import CAPABILITIES  # noqa: PLC0415
+    from behunt.suites.asking import Terms, command, script  # noqa: PLC0415
+
+    needs = {need for needs in options["needs"] for need in needs.split(",")}
+    if unknown := needs - set(CAPABILITIES):
+        raise UsageError(
+            f"no runner has a capability {', '.join(sorted(unknown))}",
+            f"capabilities: {', '.join(CAPABILITIES)}",
+        )
+    terms = Terms(
+        timeout=options["timeout"],
+        needs=frozenset(needs),
+        network=options["network"],
+        limits=Limits(options["memory"], options["processes"], options["cpus"], options["disk"]),
+        env=tuple(_pair(text) for text in options["env"]),
+    )
+    if path is not None:
+        return script(path, rest or (), beside=options["files"], terms=terms)
+    return command(rest or (), beside=options["files"], terms=terms)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise UsageError(f"--env {text} is not NAME=VALUE", "write --env LANG=C")
+    return name, value
+
+
+def releases_of(names: Sequence[str], options: dict[str, Any]) -> tuple[Release, ...]:
+    """What the given names stand for: releases, ranges, globs."""
+    from behunt import catalogue  # noqa: PLC0415
+
+    os = catalogue.os_of(names, os=options["os"], extra=options["own"])
+    selection = catalogue.Selection(names=tuple(names), arch=options["arch"], os=os)
+    return catalogue.select(catalogue.load(os, extra=options["own"]), selection)
+
+
+def release_of(name: str, options: dict[str, Any]) -> Release:
+    from behunt import catalogue  # noqa: PLC0415
+
+    os = catalogue.os_of([name], os=options["os"], extra=options["own"])
+    known = catalogue.load(os, extra=options["own"])
+    return catalogue.find(known, name, os=os, arch=options["arch"])
