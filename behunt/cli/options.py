@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
+from click.decorators import FC
 from click.shell_completion import CompletionItem
 
 from behunt.errors import UsageError
@@ -16,8 +17,6 @@ from behunt.errors import UsageError
 if TYPE_CHECKING:
     from behunt.drive.lab import Settings
     from behunt.model import Release, Test
-
-FC = click.decorators.FC
 
 
 @dataclass(frozen=True, slots=True)

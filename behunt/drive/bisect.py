@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from behunt.drive.asked import Asked, check_kept, from_params, kept
 from behunt.drive.installing import check
 from behunt.drive.lab import Lab
-from behunt.drive.trial import answer
+from behunt.drive.trial import answer, known
 from behunt.errors import BehuntError, UsageError
 from behunt.events import HuntEnded, HuntStarted, Narrowed
 from behunt.model import (
@@ -191,6 +191,7 @@ def _searched(lab: Lab, search: Search, began: float) -> bool:
     """Ask until nothing more is worth asking. Whether the budget was spent before that."""
     asked = search.asked
     running: dict[Future[Answered], int] = {}
+    _recall(lab, search)
     pool = ThreadPoolExecutor(asked.jobs, thread_name_prefix="trial")
     try:
         while True:
@@ -208,6 +209,14 @@ def _searched(lab: Lab, search: Search, began: float) -> bool:
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _recall(lab: Lab, search: Search) -> None:
+    """Take every answer that is stored already: none of these releases has to be asked."""
+    asked = search.asked
+    for index, release in enumerate(asked.releases):
+        if index not in search.seen and (answered := known(lab, release, asked.test)):
+            _took(lab, search, answered)
 
 
 def _submit(

@@ -50,7 +50,7 @@ def check(lab: Lab, releases: Sequence[Release], test: Test | None = None) -> No
                 f"the runner {lab.runner.name} cannot run {release.id} here: {why}",
                 way_out(release),
             )
-        if lab.runner.needs_root_tree and not _have(lab, release):
+        if lab.runner.needs_root_tree and not have(lab, release):
             order = _order(lab, release)
             if lacks := installer_for(release).missing(order):
                 raise InstallError(lacks, "`behunt doctor` lists what this machine can do")
@@ -58,12 +58,12 @@ def check(lab: Lab, releases: Sequence[Release], test: Test | None = None) -> No
 
 def ensure(lab: Lab, release: Release, *, session: int | None = None) -> BootEnv:
     """The sealed boot environment of `release`. Raises InstallError."""
-    found = _have(lab, release)
+    found = have(lab, release)
     if found is None:
         name = name_of(release, lab.settings.packages)
         # Two trials, or two behunts, that need the same one: the second waits and finds it.
         with exclusive(lab.home, f"install.{name}", wait=True):
-            found = _have(lab, release) or _installed(lab, release, session)
+            found = have(lab, release) or _installed(lab, release, session)
     return found
 
 
@@ -74,7 +74,8 @@ def install_all(lab: Lab, releases: Sequence[Release], jobs: int) -> list[BootEn
         return list(pool.map(lambda release: ensure(lab, release), releases))
 
 
-def _have(lab: Lab, release: Release) -> BootEnv | None:
+def have(lab: Lab, release: Release) -> BootEnv | None:
+    """The sealed boot environment of `release`, if there is one."""
     return lab.store.find(name_of(release, lab.settings.packages))
 
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import shutil
-from pathlib import Path
-
 from behunt.hosts import cgroups
-from behunt.storage.home import TOKEN, Home, forget_dead_owners, is_alive
+from behunt.storage.disk import remove
+from behunt.storage.home import Home, forget_dead_owners, is_alive, token_in
 from behunt.storage.protocol import Store
 
 EXCHANGE = "inside"  # of a run's directory: what was shared with the inside
@@ -18,11 +15,11 @@ def reap(home: Home, store: Store) -> list[str]:
     removed = store.reap()
     for directory in home.runs.glob(f"*/{EXCHANGE}"):
         if _dead(home, directory.parent.name):
-            shutil.rmtree(directory, ignore_errors=True)
+            remove(directory)
             removed.append(str(directory))
     for path in (*home.kernels.glob(".fetch.*"), *home.archives.glob("*.partial")):
         if _dead(home, path.name):
-            _remove(path)
+            remove(path)
             removed.append(str(path))
     for group in cgroups.leftovers(cgroups.found()):
         if _dead(home, group.name):
@@ -34,16 +31,6 @@ def reap(home: Home, store: Store) -> list[str]:
 
 def _dead(home: Home, name: str) -> bool:
     """Whether `name` carries the token of an owner of this home that is gone."""
-    token = TOKEN.search(name)
-    if token is None:
-        return False
-    known = (home.locks / f"owner.{token[0]}").exists()
-    return known and not is_alive(home, token[0])
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        with contextlib.suppress(FileNotFoundError):
-            path.unlink()
+    token = token_in(name)
+    known = bool(token) and (home.locks / f"owner.{token}").exists()
+    return known and not is_alive(home, token)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from behunt.drive.installing import ensure, install_log
+from behunt.drive.installing import ensure, have, install_log
 from behunt.drive.lab import InterruptedTrialError, Lab
 from behunt.drive.reap import EXCHANGE
 from behunt.errors import BehuntError, InstallError
@@ -27,6 +27,7 @@ from behunt.model import (
     Release,
     Test,
     Trial,
+    Verdict,
     sha256_of,
     verdict_of,
 )
@@ -53,6 +54,19 @@ def answer(
         if not broken or attempt > lab.settings.retries:
             return answered
     raise AssertionError
+
+
+def known(lab: Lab, release: Release, test: Test) -> Answered | None:
+    """The stored answer of `release` to exactly these inputs, without installing anything."""
+    bootenv = have(lab, release) if lab.runner.needs_root_tree else None
+    if lab.settings.fresh or (lab.runner.needs_root_tree and bootenv is None):
+        return None
+    part = lab.runner.prepared(bootenv)
+    if part is None:
+        return None
+    identity = bootenv.identity if bootenv else ""
+    found = lab.results.answer_for(trial_key(release, test, lab.runner.name, identity, part))
+    return Answered(found, _verdict(lab, found), cached=True) if found else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +108,11 @@ def _attempt(lab: Lab, asked: _Asked) -> Answered:
         raise InterruptedTrialError("interrupted")
     stored = lab.results.add_trial(done, step=step)
     lab.emit(TrialEnded(stored))
-    return Answered(stored, verdict_of(stored.outcome, lab.settings.timeout_is))
+    return Answered(stored, _verdict(lab, stored))
+
+
+def _verdict(lab: Lab, trial: Trial) -> Verdict:
+    return verdict_of(trial.outcome, lab.settings.timeout_is)
 
 
 def _worked(lab: Lab, asked: _Asked, blank: Trial) -> Trial | Answered:
@@ -112,8 +130,7 @@ def _looked_up(
     identity = bootenv.identity if bootenv else ""
     key = trial_key(asked.release, asked.test, lab.runner.name, identity, part)
     if cached := _cached(lab, asked, key):
-        verdict = verdict_of(cached.outcome, lab.settings.timeout_is)
-        return Answered(cached, verdict, cached=True)
+        return Answered(cached, _verdict(lab, cached), cached=True)
     lab.emit(TrialStarted(asked.release.id, asked.test.name, lab.runner.name, asked.attempt))
     return _run(lab, asked, replace(blank, key=key, identity=identity), clone)
 

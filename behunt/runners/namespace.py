@@ -12,7 +12,7 @@ from behunt.families import runs_here
 from behunt.hosts import cgroups
 from behunt.hosts.confined import Confined
 from behunt.hosts.sandbox import ALL_NAMESPACES, Bind, Sandbox
-from behunt.model import Release
+from behunt.model import BootEnv, Release
 from behunt.runners.protocol import AT, Inside, Setup
 from behunt.storage.protocol import Clone
 
@@ -75,6 +75,10 @@ class Shared:
 
     def unfit(self, release: Release) -> str:
         return runs_here(release)
+
+    def prepared(self, bootenv: BootEnv | None) -> str | None:
+        del bootenv
+        return ""
 
     def prepare(self, release: Release, clone: Clone) -> str:
         del release, clone

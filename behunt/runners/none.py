@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 from behunt.hosts import cgroups
 from behunt.hosts.confined import Confined
 from behunt.hosts.sandbox import Sandbox
-from behunt.model import Release
+from behunt.model import BootEnv, Release
 from behunt.runners.namespace import memory_limit
 from behunt.runners.protocol import Inside, Setup
 from behunt.storage.protocol import Clone
@@ -32,6 +32,10 @@ class Bare:
 
     def unfit(self, release: Release) -> str:
         del release
+        return ""
+
+    def prepared(self, bootenv: BootEnv | None) -> str | None:
+        del bootenv
         return ""
 
     def prepare(self, release: Release, clone: Clone) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from behunt.hosts.protocol import Host
-from behunt.model import UNLIMITED, Limits, Release
+from behunt.model import UNLIMITED, BootEnv, Limits, Release
 from behunt.storage.protocol import Clone
 
 # What a test may need and a runner may offer.
@@ -80,6 +80,10 @@ class Runner(Protocol):
 
     def unfit(self, release: Release) -> str:
         """Why this release cannot be entered this way here; empty if it can."""
+        ...
+
+    def prepared(self, bootenv: BootEnv | None) -> str | None:
+        """What `prepare` would return, where that is known without any work."""
         ...
 
     def prepare(self, release: Release, clone: Clone) -> str:

@@ -26,7 +26,7 @@ from behunt.families import runs_here
 from behunt.hosts.confined import Confined
 from behunt.hosts.protocol import CLEAN_ENV, Completed, Sink, checked
 from behunt.hosts.sandbox import Bind, Sandbox
-from behunt.model import Limits, Release
+from behunt.model import BootEnv, Limits, Release
 from behunt.runners.namespace import confined, full, sandbox_of
 from behunt.runners.protocol import AT, Inside, Setup
 from behunt.storage.protocol import Clone
@@ -55,10 +55,18 @@ class Uml:
             return "User-mode Linux runs Linux only"
         return runs_here(release)
 
+    def prepared(self, bootenv: BootEnv | None) -> str | None:
+        if bootenv is None:
+            return None
+        try:
+            return (self._kernel(bootenv) / "version").read_text(encoding="ascii")
+        except FileNotFoundError:
+            return None
+
     def prepare(self, release: Release, clone: Clone) -> str:
-        final = self._kernel(clone)
+        final = self._kernel(clone.bootenv)
         if not final.is_dir():
-            with tempfile.TemporaryDirectory(dir=self.kernels, prefix=".fetch.") as scratch:
+            with tempfile.TemporaryDirectory(dir=self.kernels, prefix=f".fetch.{clone.name}.") as scratch:
                 layer = _fetch(release, clone, Path(scratch))
                 with contextlib.suppress(OSError):  # another behunt was faster
                     layer.rename(final)
@@ -68,7 +76,7 @@ class Uml:
     def enter(self, clone: Clone | None, setup: Setup) -> Iterator[Inside]:
         if clone is None:
             raise ValueError("the runner uml needs a clone")
-        layer = str(self._kernel(clone) / "root")
+        layer = str(self._kernel(clone.bootenv) / "root")
         # The memory limit is the machine's size; the process around it needs its own on top.
         memory = setup.limits.memory or _MEMORY
         around = replace(setup, limits=Limits(cpus=setup.limits.cpus, disk=setup.limits.disk))
@@ -78,8 +86,8 @@ class Uml:
                 machine, keeper, kernel=lambda: machine.kernel, exhausted=lambda: full(keeper)
             )
 
-    def _kernel(self, clone: Clone) -> Path:
-        return self.kernels / clone.bootenv.identity[:24]
+    def _kernel(self, bootenv: BootEnv) -> Path:
+        return self.kernels / bootenv.identity[:24]
 
 
 def _fetch(release: Release, clone: Clone, scratch: Path) -> Path:
