@@ -91,7 +91,8 @@ class Release:
     @property
     def label(self) -> str:
         """For people: `debian 12 (bookworm)`."""
-        return f"{self.os} {self.version}" + (f" ({self.codename})" if self.codename else "")
+        other = self.codename not in {"", self.version}
+        return f"{self.os} {self.version}" + (f" ({self.codename})" if other else "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -191,8 +191,6 @@ def _unfinished(place: opt.Place, number: int) -> Session:
 
     with Results.open(place.results_path) as results:
         session = session_of(results, None if number == _LATEST else number)
-    if session.kind != "bisect":
-        raise UsageError(f"session {session.id} is no bisection", "see `behunt results`")
     if session.state is State.ENDED and (session.conclusion or {}).get("outcome") != "budget":
         raise UsageError(
             f"session {session.id} has ended", f"see `behunt report {session.id}`, or hunt anew"

@@ -59,7 +59,9 @@ def results(place: Place, /, *, limit: int, as_json: bool, **filters: Any) -> No
         click.echo(_table(trials) if trials else "no trial matches")
 
 
-def _stored(path: Path | str, *, session: int | None, outcome: str | None, **filters: Any) -> list[Trial]:
+def _stored(
+    path: Path | str, *, session: int | None, outcome: str | None, **filters: Any
+) -> list[Trial]:
     from behunt.results.store import Results  # noqa: PLC0415 -- SQLAlchemy is slow to import
 
     with Results.open(path) as store:
@@ -90,7 +92,7 @@ def _row(trial: Trial) -> tuple[str, ...]:
         trial.runner,
         str(trial.outcome),
         _shortened(trial.reason),
-        f"{trial.seconds:.1f}",
+        f"{trial.seconds:.2f}",
     )
 
 

@@ -15,11 +15,16 @@ from behunt.results.store import Results
 def session_of(results: Results, number: int | None) -> Session:
     """The bisection with that number, or the latest. UsageError if there is none."""
     if number is not None:
-        return results.session(number)
+        session = results.session(number)
+        if session.kind != "bisect":
+            raise UsageError(
+                f"session {number} is a {session.kind}, not a bisection", "see `behunt results`"
+            )
+        return session
     latest = results.sessions("bisect", limit=1)
     if not latest:
         raise UsageError(
-            "nothing was hunted yet", "behunt bisect --os debian --from 11 --to 13 test.sh"
+            "there is no bisection yet", "behunt bisect --os debian --from 11 --to 13 test.sh"
         )
     return latest[0]
 

@@ -76,7 +76,9 @@ def support(release: Release, today: str) -> str:
 
 
 def span(seconds: float) -> str:
-    """`0.4 s`, `12 s`, `3 min 20 s`, `1 h 02 min`."""
+    """`35 ms`, `1.4 s`, `12 s`, `3 min 20 s`, `1 h 02 min`."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
     if seconds < _FEW_SECONDS:
         return f"{seconds:.1f} s"
     whole = round(seconds)

@@ -93,7 +93,7 @@ def test_help_shows_examples() -> None:
 
 def test_only_a_bisection_can_be_reported(tmp_path: Path) -> None:
     home = AtHome(tmp_path / "results.db")
-    assert refused(home=home).message == "there is no bisection to report"
+    assert refused(home=home).message == "there is no bisection yet"
     assert refused("7", home=home).message == "there is no session 7"
     with Results.open(home.results_path) as results:
         number = results.new_session("run", {})

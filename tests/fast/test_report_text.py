@@ -32,6 +32,7 @@ TRIAL = {
     "cached": {"type": "boolean"},
     "seconds": {"type": "number", "minimum": 0},
     "log": {"type": "string"},
+    "out": {"type": "string"},
     "exit_code": {"type": ["integer", "null"]},
     "reason": {"type": "string"},
     "runner": {"type": "string"},
@@ -92,7 +93,9 @@ SCHEMA = {
 
 
 @pytest.mark.parametrize(
-    "evidence", [debian_evidence(), freebsd_evidence(30), hostile_evidence()], ids=repr
+    "evidence",
+    [debian_evidence(), freebsd_evidence(30), hostile_evidence()],
+    ids=["debian", "freebsd", "hostile"],
 )
 def test_the_object_fits_its_schema(evidence: object) -> None:
     found = as_json(evidence.hunt)  # type: ignore[attr-defined]

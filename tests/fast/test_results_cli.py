@@ -61,8 +61,8 @@ def test_table(home: Home, stored: list[Trial]) -> None:
     shown = invoke(home, "--test", "crypt.sh")
     assert shown.exit_code == 0
     assert [" ".join(line.split()) for line in shown.output.splitlines()[2:]] == [
-        "2 2026-01-02 03:04:05 debian-11.10-i386 crypt.sh namespace passed exit code 1 0.8",
-        "1 2026-01-02 03:04:05 debian-12-amd64 crypt.sh namespace failed exit code 1 0.8",
+        "2 2026-01-02 03:04:05 debian-11.10-i386 crypt.sh namespace passed exit code 1 0.75",
+        "1 2026-01-02 03:04:05 debian-12-amd64 crypt.sh namespace failed exit code 1 0.75",
     ]
     for header in ("session", "when (UTC)", "release", "runner", "outcome", "reason", "seconds"):
         assert header in shown.output.splitlines()[0]
