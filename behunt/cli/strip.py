@@ -10,7 +10,7 @@ line, stretches of like cells are shortened to their number.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import groupby, pairwise
+from itertools import accumulate, groupby, pairwise
 
 from behunt.cli.watched import Watched
 from behunt.model import Verdict
@@ -33,7 +33,9 @@ LEGEND: Row = (
 STYLES = {Verdict.GOOD: "green", Verdict.BAD: "red", Verdict.UNKNOWN: "yellow"}
 _MARKS = {Verdict.GOOD: "G", Verdict.BAD: "B", Verdict.UNKNOWN: "?"}
 _UNTESTED = "·"
+_BRACKETS = "[]|"
 _MORE = "⋯"
+_CUT = "…"
 _SIDE = 3  # columns between two labelled cells
 
 
@@ -99,20 +101,31 @@ def _labelled(watched: Watched, cells: Sequence[Span], labels: Sequence[str]) ->
 
 
 def _shortened(row: Row, width: int) -> Row:
-    """Runs of like cells, each in a share of `width` that goes with its length."""
+    """Runs of like cells made to fit `width`: those outside the brackets give way first."""
     runs = [(span, len(list(same))) for span, same in groupby(row)]
-    room = max(0, width - len(runs))
-    extra = sum(length - 1 for _, length in runs)
-    # Rounded sums, not rounded shares: nothing of the room is lost.
-    sums = [0]
-    for _, length in runs:
-        sums.append(sums[-1] + length - 1)
-    edges = [done * room // extra for done in sums] if extra else sums
-    widths = [1 + high - low for low, high in pairwise(edges)]
-    return tuple(
-        (_run(mark, length, shown), style)
-        for ((mark, style), length), shown in zip(runs, widths, strict=True)
+    places = [place for place, ((mark, _), _) in enumerate(runs) if mark in _BRACKETS]
+    inside = [places[0] < place < places[-1] for place in range(len(runs))]
+    lengths = [length for _, length in runs]
+    room = max(0, width - len(runs))  # beyond the one column that each has
+    kept = _shares(
+        [length - 1 if within else 0 for length, within in zip(lengths, inside, strict=True)], room
     )
+    rest = [0 if within else length - 1 for length, within in zip(lengths, inside, strict=True)]
+    given = _shares(rest, room - sum(kept))
+    return tuple(
+        (_run(mark, length, 1 + more + less), style)
+        for ((mark, style), length), more, less in zip(runs, kept, given, strict=True)
+    )
+
+
+def _shares(wanted: Sequence[int], room: int) -> list[int]:
+    """`room` shared out in proportion to what is wanted; no more than that."""
+    total = sum(wanted)
+    if total <= room:
+        return list(wanted)
+    # Rounded sums, not rounded shares: nothing of the room is lost.
+    edges = [done * room // total for done in accumulate(wanted, initial=0)]
+    return [high - low for low, high in pairwise(edges)]
 
 
 def _run(mark: str, length: int, width: int) -> str:
@@ -127,11 +140,11 @@ def _window(row: Row, width: int) -> Row:
     flat = [(char, style) for text, style in row for char in text]
     if len(flat) <= width:
         return row
-    marks = [place for place, (char, _) in enumerate(flat) if char in "[]|"]
+    marks = [place for place, (char, _) in enumerate(flat) if char in _BRACKETS]
     start = min(max(0, sum(marks) // len(marks) - width // 2), len(flat) - width)
     part = flat[start : start + width]
     if start:
-        part[0] = ("‹", "dim")
+        part[0] = (_CUT, "dim")
     if start + width < len(flat):
-        part[-1] = ("›", "dim")
+        part[-1] = (_CUT, "dim")
     return tuple(part)

@@ -52,7 +52,7 @@ class Watched:
         return frozenset(self.index[job.release] for job in self.jobs if job.release in self.index)
 
 
-def told(watched: Watched, event: Event, now: float) -> Watched:
+def told(watched: Watched, event: Event, now: float) -> Watched:  # noqa: PLR0911 - a table
     """What is known after `event`."""
     match event:
         case events.HuntStarted():
