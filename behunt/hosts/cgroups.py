@@ -137,20 +137,20 @@ def limited(limits: Limits, owner: str) -> Iterator[Group]:
 def _make(limits: Limits, name: str, made: list[Path]) -> None:
     """Make and set the groups; each is in `made` as soon as it is there."""
     where = found()
-    try:
-        for (controller, file), value in settings(limits, where).items():
+    for (controller, file), value in settings(limits, where).items():
+        try:
             directory = _directory(where, controller) / name
             if directory not in made:
                 directory.mkdir()
                 made.append(directory)
             (directory / file).write_text(value, encoding="ascii")
-            if controller == "memory":
-                _without_swap(directory, value)
-    except OSError as error:
-        raise HostError(
-            f"cannot set a limit in {error.filename}: {error.strerror}",
-            "run as root, outside a container that forbids it",
-        ) from error
+        except OSError as error:
+            raise HostError(
+                f"cannot set {file} to {value} for a control group: {error.strerror}",
+                "run as root, outside a container that forbids it",
+            ) from error
+        if controller == "memory":
+            _without_swap(directory, value)
 
 
 def _without_swap(directory: Path, limit: str) -> None:

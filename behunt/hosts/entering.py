@@ -1,7 +1,8 @@
 """Enter a sandbox: called by a keeper in a process of its own, which is changed for good.
 
-All paths of the new root are resolved after pivot_root, so that no link inside an installed
-release can lead a mount or a directory of ours to the host.
+All paths of the new root are resolved when nothing else is left: after pivot_root, and after the
+old root is gone, which lies on top of the new one for a moment, where `/..` leads. So no link
+inside an installed release can lead a mount or a directory of ours to the host.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from behunt.hosts.syscalls import (
     NAMESPACES,
     loopback_up,
     mount,
+    move_mount,
+    open_tree,
     pivot_root,
     umount,
     unshare,
@@ -81,9 +84,11 @@ def _change_root(sandbox: dict[str, Any]) -> None:
         if "pid" in sandbox["namespaces"]:
             mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
         return
-    binds = [(os.open(b["source"], os.O_PATH), b) for b in sandbox["binds"]]
+    binds = [(open_tree(bind["source"]), bind) for bind in sandbox["binds"]]
     os.chdir(root)
     pivot_root(".", ".")  # the old root is now stacked on the new one: see pivot_root(2)
+    umount(".")
+    os.chdir("/")
     _virtual_filesystems(sandbox)
     _devices()
     for fd, bind in binds:
@@ -92,8 +97,6 @@ def _change_root(sandbox: dict[str, Any]) -> None:
         os.close(fd)
     if sandbox["tame"]:
         _mask_proc()
-    umount(".")
-    os.chdir("/")
 
 
 def _root(sandbox: dict[str, Any]) -> str:
@@ -143,7 +146,7 @@ def _devices() -> None:
 
 
 def _bind(fd: int, target: str, extra: int = 0) -> None:
-    mount(f"/proc/self/fd/{fd}", target, flags=MS_BIND)
+    move_mount(fd, target)
     mount("none", target, flags=MS_BIND | MS_REMOUNT | MS_NOSUID | MS_NODEV | extra)
 
 

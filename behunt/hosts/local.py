@@ -56,8 +56,9 @@ class LocalHost:
 
 def _copied(source: Path, target: Path) -> None:
     with copying(source, target):
-        if not stat.S_ISREG(source.stat().st_mode):
-            raise HostError(f"{source} is not a regular file")
+        for path in (source, target):
+            if path.exists() and not path.is_file():
+                raise HostError(f"{path} is not a regular file")
         shutil.copy(source, target)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import select
 import signal
 from collections.abc import Iterable
 
@@ -49,6 +50,18 @@ def reap(wake: int) -> dict[int, int]:
     return ended
 
 
+def kill_namespace() -> dict[int, int]:
+    """As process 1: kill all others in the pid namespace; the wait status of each."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(-1, signal.SIGKILL)
+    ended = {}
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            pid, status = os.waitpid(-1, 0)
+            ended[pid] = status
+    return ended
+
+
 class Tree:
     """All processes below this one, orphans included.
 
@@ -81,6 +94,15 @@ class Tree:
             doomed += self.children(pid)
         for pid in doomed:
             _signal(pid, signal.SIGKILL)
+
+    def kill_all(self, wake: int) -> dict[int, int]:
+        """Kill all below this process; the wait status of each that was its child in the end."""
+        ended: dict[int, int] = {}
+        while below := self.children(os.getpid()):
+            self.kill(below)
+            select.select([wake], [], [], 0.05)  # the death of a grandchild wakes nobody
+            ended |= reap(wake)
+        return ended
 
     def _opened(self, path: str, flags: int) -> int:
         return os.open(path, flags, dir_fd=self._proc)

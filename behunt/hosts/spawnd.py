@@ -19,15 +19,15 @@ import errno
 import json
 import os
 import select
-import signal
 import socket
 import sys
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from behunt.hosts import syscalls, wire
 from behunt.hosts.entering import enter
 from behunt.hosts.executing import execute
-from behunt.hosts.processes import Tree, child_wakeups, own_signals, reap
+from behunt.hosts.processes import Tree, child_wakeups, kill_namespace, own_signals, reap
 from behunt.hosts.wire import Message
 
 _DESCRIPTORS = 256  # more than the spawner ever has open
@@ -109,7 +109,7 @@ def _keep(sandbox: Message, control: socket.socket) -> None:
     try:
         keeper.serve()
     finally:
-        keeper.bury()
+        keeper.kill()  # then behunt sees the end of the socket
 
 
 class _Keeper:
@@ -128,15 +128,14 @@ class _Keeper:
         while True:
             ready, _, _ = select.select(sources, [], [])
             if self.wake in ready:
-                self.report()
+                self.report(reap(self.wake))
             if self.control in ready:
                 request, fds = wire.receive(self.control, 3)
                 self.answer(request, fds)
                 for fd in fds:
                     os.close(fd)
 
-    def report(self) -> None:
-        ended = reap(self.wake)
+    def report(self, ended: Mapping[int, int]) -> None:
         if self.running in ended:
             _tell(self.control, {"status": ended[self.running]})
             self.running = 0
@@ -184,23 +183,8 @@ class _Keeper:
         os.close(fd)
 
     def kill(self) -> None:
-        """End every process below; the end of the running command is reported as usual."""
-        if self.tree is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(-1, signal.SIGKILL)  # all of this pid namespace but ourselves
-            return
-        while below := self.tree.children(os.getpid()):
-            self.tree.kill(below)
-            select.select([self.wake], [], [], 0.05)  # a child that is not ours yet sends nothing
-            self.report()
-
-    def bury(self) -> NoReturn:
-        """Kill all, and exit when all is dead: then behunt sees the end of the socket."""
-        self.kill()
-        with contextlib.suppress(ChildProcessError):
-            while True:
-                os.waitpid(-1, 0)
-        os._exit(0)
+        """End every process below. The running command is reported when all of them are dead."""
+        self.report(kill_namespace() if self.tree is None else self.tree.kill_all(self.wake))
 
 
 def _space(path: str) -> Message:

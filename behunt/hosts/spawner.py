@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Self
@@ -69,6 +70,7 @@ class _Spawner:
 
 _lock = threading.Lock()
 _running: list[_Spawner] = []
+_controls: weakref.WeakSet[socket.socket] = weakref.WeakSet()  # of sessions; a keeper ends with its
 
 
 def _spawner() -> _Spawner:
@@ -82,9 +84,15 @@ def _spawner() -> _Spawner:
 
 
 def stop() -> None:
-    """End everything that was started through the spawner. It starts again when it is needed."""
+    """End everything that was started through the spawner. It starts again when it is needed.
+
+    A command that another thread waits for is killed, and its Session raises HostError.
+    """
     with _lock:
         atexit.unregister(stop)
+        for control in list(_controls):
+            with contextlib.suppress(OSError):  # closed, or its keeper is gone
+                control.shutdown(socket.SHUT_WR)
         while _running:
             _running.pop().close()
 
@@ -100,6 +108,7 @@ class Session:
         self.sandbox = sandbox
         try:
             self._control = _spawner().open(sandbox)
+            _controls.add(self._control)
         except OSError as error:
             raise HostError(
                 f"cannot reach the spawner: {error}", "run the command again"

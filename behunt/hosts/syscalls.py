@@ -31,7 +31,8 @@ _PR_SET_CHILD_SUBREAPER, _PR_CAPBSET_DROP, _PR_SET_SECCOMP = 36, 24, 22
 _CAPABILITIES = 64  # a kernel has about 41; it answers EINVAL for those it does not know
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41, "i686": 217, "ppc64le": 203}
 _PIVOT_ROOT_HERE = _PIVOT_ROOT.get(platform.machine(), 41)
-_OPENAT2 = 437  # on every architecture
+_OPEN_TREE, _MOVE_MOUNT, _OPENAT2 = 428, 429, 437  # on every architecture
+_AT_FDCWD = -100
 
 
 def _checked(result: int, call: str) -> None:
@@ -62,6 +63,22 @@ def pivot_root(new: str, old: str) -> None:
     _checked(_libc.syscall(_PIVOT_ROOT_HERE, os.fsencode(new), os.fsencode(old)), "pivot_root")
 
 
+def open_tree(path: str) -> int:
+    """A mount of `path` that is nowhere yet; a descriptor for `move_mount`."""
+    open_tree_clone = 1
+    flags = open_tree_clone | os.O_CLOEXEC
+    fd = int(_libc.syscall(_OPEN_TREE, _AT_FDCWD, os.fsencode(path), flags))
+    _checked(min(fd, 0), f"mount {path}")
+    return fd
+
+
+def move_mount(tree: int, target: str) -> None:
+    from_empty_path = 4
+    where = os.fsencode(target)
+    result = _libc.syscall(_MOVE_MOUNT, tree, b"", _AT_FDCWD, where, from_empty_path)
+    _checked(result, f"mount on {target}")
+
+
 def open_no_magic(path: str, flags: int, mode: int) -> int:
     """open(2) that goes through no link of /proc/PID: a caller's own descriptors stay its own."""
     resolve_no_magiclinks = 0x02
@@ -69,8 +86,7 @@ def open_no_magic(path: str, flags: int, mode: int) -> int:
     here = os.fsencode(path)
     if b"\0" in here:
         raise ValueError("embedded null byte")
-    at_fdcwd = -100
-    fd = int(_libc.syscall(_OPENAT2, at_fdcwd, here, how, len(how)))
+    fd = int(_libc.syscall(_OPENAT2, _AT_FDCWD, here, how, len(how)))
     _checked(min(fd, 0), "open")
     return fd
 

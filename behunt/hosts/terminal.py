@@ -19,6 +19,7 @@ from behunt.hosts.protocol import CLEAN_ENV
 # include/uapi/asm-generic/ioctls.h: unlock a master's other end, and open it
 _TIOCSPTLCK, _TIOCGPTPEER = 0x40045431, 0x5441
 _PIECE = 1 << 10
+_END, _AGAIN = b"\x04", 0.2  # Ctrl-D; seconds until it is typed again
 
 
 def attach(inside: Confined, argv: Sequence[str], *, env: Mapping[str, str], cwd: str) -> int:
@@ -48,15 +49,17 @@ def _relay(terminal: int, ended: int) -> None:
     """Copy both ways until the command has ended and all that it showed is shown."""
     keyboard, screen = sys.stdin.fileno(), sys.stdout.fileno()
     typed = b""  # and not yet taken: a command that reads nothing must not stop the screen
-    reading = [keyboard, terminal, ended]
+    reading, patience = [keyboard, terminal, ended], None
     while True:
         listening = [fd for fd in reading if fd != keyboard or not typed]
-        ready, _, _ = select.select(listening, [terminal] if typed else [], [])
+        ready, writable, _ = select.select(listening, [terminal] if typed else [], [], patience)
         if keyboard in ready:
             typed = os.read(keyboard, _PIECE)
             if not typed:  # end of input: what is piped in was all
                 reading.remove(keyboard)
-                typed = b"\x04"
+                typed, patience = _END, _AGAIN
+        elif not ready and not writable:  # a line editor that was starting has missed it
+            typed = _END
         typed = typed[_written(terminal, typed) :]
         if terminal in ready:
             _show(terminal, screen)
