@@ -56,8 +56,6 @@ def conclude(
 def _judge(evidence: Evidence, name: Callable[[int], str]) -> tuple[HuntOutcome, str]:
     if evidence.refusal is not None:
         return _refuse(evidence, evidence.refusal, name)
-    if any(end not in evidence.seen for end in evidence.ends):
-        return HuntOutcome.UNFINISHED, "The ends of the range are not proved yet."
     if next_probes(evidence.question, evidence.seen):
         return HuntOutcome.UNFINISHED, "Releases worth testing are left."
     low, high = evidence.span
@@ -75,14 +73,16 @@ def _judge(evidence: Evidence, name: Callable[[int], str]) -> tuple[HuntOutcome,
     return HuntOutcome.AMBIGUOUS, _ambiguity(evidence, name)
 
 
-def _refuse(
-    evidence: Evidence, end: int, name: Callable[[int], str]
-) -> tuple[HuntOutcome, str]:
+def _refuse(evidence: Evidence, end: int, name: Callable[[int], str]) -> tuple[HuntOutcome, str]:
     verdict = evidence.seen[end]
     which = "newest" if end else "oldest"
     if verdict is Verdict.UNKNOWN:
         return HuntOutcome.BROKEN, f"{name(end)}, the {which} release, could not be tested."
-    wanted = evidence.old if end == 0 else evidence.new
+    if evidence.question.find is Find.CHANGE:
+        newest = name(evidence.question.newest)
+        reason = f"{name(end)} and {newest}, the two ends, are both {verdict}: nothing changed."
+        return HuntOutcome.CONTRADICTION, reason
+    wanted = evidence.new if end else evidence.old
     return (
         HuntOutcome.CONTRADICTION,
         f"{name(end)}, the {which} release, is {verdict}: to find a {evidence.find} "
@@ -111,6 +111,6 @@ def _ambiguity(evidence: Evidence, name: Callable[[int], str]) -> str:
     presumed = high - low - 1 - len(evidence.unknown)
     return (
         f"Between {name(low)} ({evidence.old}) and {name(high)} ({evidence.new}) "
-        f"{len(evidence.unknown)} could not be tested"
-        + (f", and {presumed} among those were presumed untestable." if presumed else ".")
+        f"{len(evidence.unknown)} of the releases could not be tested"
+        + (f", and {presumed} between those were presumed untestable." if presumed else ".")
     )

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 from behunt.model import Find, Verdict
+from behunt.search.testability import Testability
 
 _OTHER = {Verdict.GOOD: Verdict.BAD, Verdict.BAD: Verdict.GOOD}
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Where, among `n` releases (indices 0 to n-1, oldest first), did the answer change?
+    """Find where the answer changed among `n` releases: indices 0 to n-1, oldest first.
 
     `find` says how: BREAK from good to bad, FIX from bad to good, CHANGE whichever of the two
     the ends show. `thorough` also tests what would be presumed untestable. With `open_start`
@@ -78,6 +80,11 @@ class Evidence:
         return (newest,) if self.question.open_start else (newest, 0)
 
     @property
+    def unproved(self) -> tuple[int, ...]:
+        """The ends that have not been tested yet."""
+        return tuple(end for end in self.ends if end not in self.seen)
+
+    @property
     def refusal(self) -> int | None:
         """The first end whose answer forbids a search: untestable, or not what it must be."""
         for end, wanted in zip(self.ends, (self.new, self.old), strict=False):
@@ -117,12 +124,17 @@ class Evidence:
         low, high = self.span
         return tuple(i for i in sorted(self.seen) if low < i < high)
 
+    @cached_property
+    def testability(self) -> Testability:
+        """What to expect of the releases without an answer."""
+        return Testability(self.seen)
+
     @property
     def conflicts(self) -> tuple[tuple[int, int], ...]:
         """Each (earlier, later) where the new answer went back to the old one."""
         known = [i for i in sorted(self.seen) if self.seen[i] is not Verdict.UNKNOWN]
         return tuple(
             (i, j)
-            for i, j in zip(known, known[1:], strict=False)
+            for i, j in pairwise(known)
             if self.seen[i] is self.new and self.seen[j] is self.old
         )

@@ -1,10 +1,11 @@
 """Which release to test next.
 
 The one that is worth most: likely to answer, and splitting what is left most evenly. Its
-worth is the chance that it can be tested (testability.py) times the entropy of the split. So
-this is the binary search where all can be tested, and where some cannot it weighs the better
-split against the surer answer. Several probes at once are spread so that, with those still
-running, they split the range evenly.
+worth is the entropy of the split times the square root of the chance that it can be tested
+(testability.py); the root because an UNKNOWN is not worth nothing, it tells where not to go
+on. So this is the binary search where all can be tested, and where some cannot it weighs the
+better split against the surer answer. Several probes at once are spread so that, with those
+still running, they split the range evenly.
 
 Nothing is remembered: the next probe follows from the set of answers alone, so resumed,
 replayed and cached answers need no care, in whatever order they came.
@@ -14,12 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from itertools import pairwise
-from math import ceil, log2
+from math import ceil, log2, sqrt
 from typing import NamedTuple
 
 from behunt.model import Verdict
 from behunt.search.evidence import Evidence, Question
-from behunt.search.testability import Testability
 
 
 def next_probes(
@@ -36,11 +36,11 @@ def next_probes(
     evidence = Evidence(question, seen)
     if evidence.refusal is not None:
         return ()
-    if missing := [end for end in evidence.ends if end not in seen]:
-        return tuple(end for end in missing if end not in running)[:want]
+    if evidence.unproved:
+        return tuple(end for end in evidence.unproved if end not in running)[:want]
     if evidence.before is None:
         return _walk_back(evidence, want, running)
-    chance = Testability(seen).chance if evidence.unknown else _certain
+    chance = evidence.testability.chance if evidence.unknown else _certain
     return _split(Piece(*evidence.span, _untried(evidence)), want, running, chance)
 
 
@@ -49,26 +49,25 @@ def about_left(question: Question, seen: Mapping[int, Verdict]) -> int:
     if not next_probes(question, seen):
         return 0
     evidence = Evidence(question, seen)
-    missing = sum(end not in seen for end in evidence.ends)
-    return max(1, missing + ceil(log2(1 + len(_untried(evidence)))))
+    inner = [i for i in _untried(evidence) if i not in evidence.unproved]
+    return len(evidence.unproved) + ceil(log2(len(inner) + 1))
 
 
 class Piece(NamedTuple):
-    """A part of the range between two proved or running releases."""
+    """A part of the range, and the releases strictly inside that are worth a trial."""
 
     low: int
     high: int
-    fresh: list[int]  # strictly between, worth a trial, oldest first
+    fresh: list[int]  # oldest first
 
 
 def _untried(evidence: Evidence) -> list[int]:
     """The releases between `before` and `after` that are worth a trial."""
     low, high = evidence.span
     untried = [i for i in range(low + 1, high) if i not in evidence.seen]
-    if evidence.question.thorough:
+    if evidence.question.thorough or not evidence.unknown:
         return untried
-    testability = Testability(evidence.seen)
-    return [i for i in untried if not testability.presumed(i)]
+    return [i for i in untried if not evidence.testability.presumed(i)]
 
 
 def _split(
@@ -92,47 +91,46 @@ def _split(
 
 
 def _spread(piece: Piece, count: int, chance: Callable[[int], float]) -> list[int]:
-    """`count` probes that part a piece evenly, so far as they can expect an answer."""
-    probes: list[int] = []
-    low, high, fresh = piece
-    for left in range(count, 0, -1):
+    """`count` probes that part a piece evenly, as far as they can expect an answer."""
+    if not count:
+        return []
 
-        def worth(index: int, low: int = low, left: int = left) -> float:
-            """Bits: from this split, less what the `left` - 1 others lose of their range by it."""
-            share = (index - low) / (high - low)
-            return chance(index) * (_entropy(share) - share * log2(left))
+    def worth(index: int) -> float:
+        """Bits that this split brings, less those that it takes from the other probes."""
+        older = (index - piece.low) / (piece.high - piece.low)
+        return sqrt(chance(index)) * (_entropy(older) - older * log2(count))
 
-        low = max(fresh[: len(fresh) - left + 1], key=worth)
-        fresh = [i for i in fresh if i > low]
-        probes.append(low)
-    return probes
+    first = max(piece.fresh[: len(piece.fresh) - count + 1], key=worth)
+    newer = Piece(first, piece.high, [i for i in piece.fresh if i > first])
+    return [first, *_spread(newer, count - 1, chance)]
+
+
+def _entropy(share: float) -> float:
+    """Bits that an answer brings if one of its two values has this share, 0 < share < 1."""
+    return -share * log2(share) - (1 - share) * log2(1 - share)
 
 
 def _certain(_index: int) -> float:
     return 1.0
 
 
-def _entropy(share: float) -> float:
-    """Bits that a yes-or-no answer brings if one of the two has this share."""
-    return -share * log2(share) - (1 - share) * log2(1 - share)
-
-
 def _walk_back(evidence: Evidence, want: int, running: Collection[int]) -> tuple[int, ...]:
-    """Look for the old answer: 1, 2, 4, 8, … releases back from the newest, to the first of all.
+    """Look for the old answer: 1, 2, 4, 8, … releases back from the newest, to the oldest.
 
-    The first releases of a system are often untestable. Then the oldest that can be tested is
-    looked for by halving, what is older than an untestable one being presumed so too.
+    The oldest releases of a system are often untestable. If the walk ends at such a one, the
+    first that can be tested is looked for by halving what is newer than the untestable ones.
     """
-    seen, newest = evidence.seen, evidence.question.newest
+    newest = evidence.question.newest
     steps: list[int] = []
-    oldest = min(*seen, *running, newest)
+    oldest = min(*evidence.seen, *running, newest)
     while oldest > 0 and len(steps) < want:
         oldest = max(0, newest - max(1, 2 * (newest - oldest)))
         steps.append(oldest)
     if steps or 0 in running:
         return tuple(steps)
+    low, high = evidence.span
     untried = _untried(evidence)
-    edge = max(evidence.unknown, default=-1)
-    if newer := [i for i in untried if i > edge]:
-        return _split(Piece(edge, evidence.span[1], newer), want, running, _certain)
-    return _split(Piece(*evidence.span, untried), want, running, _certain)
+    edge = max(evidence.unknown, default=low)
+    beyond = [i for i in untried if i > edge]
+    piece = Piece(edge, high, beyond) if beyond else Piece(low, high, untried)
+    return _split(piece, want, running, _certain)

@@ -8,53 +8,50 @@ makes a search expensive.
 Both are two-state Markov chains: from one release to the next, testability is kept with the
 chance `memory`, and otherwise drawn anew, untestable at `rate`. Bad luck has no memory; a
 window of mean length L forgets in about L steps. Several of each are held for possible and
-weighed by how well they foretell the answers (Bayes). So one UNKNOWN says little, and its
-neighbour is asked; a few in a row speak for a window, and the longer it shows itself to be,
-the farther the search jumps; UNKNOWNs scattered elsewhere speak for luck again. What lies
-between two untestable releases soon is too unlikely to answer and is presumed untestable, but
-the middle of a wide gap not before it has been tried.
+weighed by how well they foretell the answers (Bayes). So one UNKNOWN says little, and the
+search steps aside to where the split is nearly as even; a few in a row speak for a window, and
+the longer it shows itself to be, the farther the search jumps; UNKNOWNs scattered elsewhere
+speak for luck again, and it stays near. What lies between two untestable releases is soon too
+unlikely to answer, and is presumed untestable: last of all the middle of a wide gap, which is
+asked first.
 """
 
 from __future__ import annotations
 
+import math
 from bisect import bisect
 from collections.abc import Mapping
 from itertools import pairwise
-from math import exp, inf, log
 from typing import NamedTuple
 
 from behunt.model import Verdict
 
 
-class Chain(NamedTuple):
-    """One cause of untestable releases, and its weight before there are answers."""
+class Cause(NamedTuple):
+    """A Markov chain that makes releases untestable, and its weight among the others."""
 
-    weight: float
     rate: float  # share of untestable releases
     memory: float  # 0 ≤ memory < 1
+    weight: float = 1.0
 
     def chance(self, here: bool, there: bool, distance: float) -> float:  # noqa: FBT001
         """How likely `there` is the testability this far from a release where it is `here`."""
         share = 1 - self.rate if there else self.rate
-        return share + ((here is there) - share) * self.memory**distance
+        return share + ((here is there) - share) * math.pow(self.memory, distance)
 
 
-def _luck(rate: float) -> Chain:
-    return Chain(weight=3 / 4, rate=rate, memory=0.0)
+def _window(length: int) -> Cause:
+    """Windows of this mean length, one begun by each 50th testable release."""
+    begin, end = 1 / 50, 1 / length
+    return Cause(rate=begin / (begin + end), memory=1 - begin - end)
 
 
-def _window(length: int, onset: float = 0.02) -> Chain:
-    """Windows of this mean length; a testable release is followed by one at a chance of `onset`."""
-    end = 1 / length
-    return Chain(weight=1 / 5, rate=onset / (onset + end), memory=1 - onset - end)
-
-
-# Luck weighs three times as much in all: one neighbour asked too many costs less than a jump
-# over what could be tested. Nothing hangs on the figures: see benchmarks/search.py.
-_CAUSES = (*map(_luck, (0.05, 0.15, 0.25, 0.35)), *map(_window, (4, 8, 16, 32, 64)))
+# Round figures that cover what may happen: benchmarks/search.py moves little if one is doubled.
+_LUCK = tuple(Cause(rate, memory=0.0) for rate in (0.05, 0.15, 0.25, 0.35))
+_WINDOWS = tuple(_window(length) for length in (4, 8, 16, 32, 64, 128, 256, 512, 1024))
 
 # Between two untestable releases, and less likely to answer than this: presumed untestable.
-_HOPELESS = 1 / 10
+_HOPELESS = 1 / 40
 
 
 class Testability:
@@ -65,15 +62,15 @@ class Testability:
     def __init__(self, seen: Mapping[int, Verdict]) -> None:
         answers = [(i, seen[i] is not Verdict.UNKNOWN) for i in sorted(seen)]
         # Beyond both ends, infinitely far: releases that say nothing.
-        self._answers: list[tuple[float, bool]] = [(-inf, True), *answers, (inf, True)]
+        self._answers: list[tuple[float, bool]] = [(-math.inf, True), *answers, (math.inf, True)]
+        causes = _LUCK + _WINDOWS
         fits = [
-            log(cause.weight)
-            + sum(log(cause.chance(a, b, j - i)) for (i, a), (j, b) in pairwise(self._answers))
-            for cause in _CAUSES
+            sum(math.log(cause.chance(a, b, j - i)) for (i, a), (j, b) in pairwise(self._answers))
+            for cause in causes
         ]
         self._causes = [
-            cause._replace(weight=exp(fit - max(fits)))
-            for cause, fit in zip(_CAUSES, fits, strict=True)
+            cause._replace(weight=math.exp(fit - max(fits)))
+            for cause, fit in zip(causes, fits, strict=True)
         ]
 
     def chance(self, index: int) -> float:
