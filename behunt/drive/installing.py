@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO
 
 from behunt.drive.choosing import way_out
 from behunt.drive.lab import InterruptedTrialError, Lab
@@ -16,6 +18,7 @@ from behunt.events import InstallEnded, InstallProgress, InstallStarted, Note
 from behunt.install import archive, installer_for
 from behunt.install.protocol import Installer, Order, Origin, Say, archive_key
 from behunt.model import BootEnv, Build, Release, Test
+from behunt.storage.disk import disk_errors
 from behunt.storage.home import exclusive
 from behunt.suites.contract import unmet
 
@@ -25,7 +28,7 @@ _LONGEST = 120  # characters of a boot environment's name
 def name_of(release: Release, packages: Sequence[str] = ()) -> str:
     """`debian-12-amd64`, or `debian-12-amd64+curl+git` with packages beyond the usual."""
     name = "+".join([release.id, *sorted(set(packages))])
-    if len(name) <= _LONGEST:
+    if len(name) <= _LONGEST and "/" not in name:
         return name
     return f"{release.id}+{hashlib.sha256(name.encode()).hexdigest()[:12]}"
 
@@ -75,13 +78,39 @@ def install_all(lab: Lab, releases: Sequence[Release], jobs: int) -> list[BootEn
 
 
 def have(lab: Lab, release: Release) -> BootEnv | None:
-    """The sealed boot environment of `release`, if there is one."""
+    """The sealed boot environment of `release`, if there is one and it is what is ordered.
+
+    It may not be: two catalogues can give one name to different sources, and a source of the
+    user's own changes. This is looked at once in the life of a lab.
+    """
+    found = _sealed(lab, release)
+    if found is None or found in lab.current:
+        return found
+    if not _is_ordered(lab, release, lab.store.build(found)):
+        return None
+    lab.current.add(found)
+    return found
+
+
+def _sealed(lab: Lab, release: Release) -> BootEnv | None:
     return lab.store.find(name_of(release, lab.settings.packages))
+
+
+def _is_ordered(lab: Lab, release: Release, build: Build) -> bool:
+    installer, order = installer_for(release), _order(lab, release)
+    if build.recipe != installer.recipe(order):
+        return False
+    if not installer.local:  # a suite stays as it was when it was installed
+        return True
+    with contextlib.suppress(InstallError):
+        return installer.resolve(order).digest in {digest for _, digest in build.origins}
+    return False
 
 
 def _order(lab: Lab, release: Release) -> Order:
     settings = lab.settings
-    return Order(release, settings.packages, settings.mirror, settings.keyring)
+    packages = tuple(sorted(set(settings.packages)))
+    return Order(release, packages, settings.mirror, settings.keyring)
 
 
 def _installed(lab: Lab, release: Release, session: int | None) -> BootEnv:
@@ -106,29 +135,54 @@ def _by_any_means(lab: Lab, release: Release) -> tuple[str, BootEnv]:
     order = _order(lab, release)
     if lacks := installer.missing(order):
         raise InstallError(lacks, "`behunt doctor` lists what this machine can do")
-    key, build, origin = _source(lab, installer, order)
-    how = "archive" if build else installer.name
+    source = _source(lab, installer, order)
+    how = "archive" if source.kept else installer.name
     lab.emit(InstallStarted(release.id, how))
+    if outdated := _sealed(lab, release):
+        lab.store.destroy(outdated)
     bootenv = lab.store.create(name_of(release, order.packages), release.id)
-    if build:
-        archive.unpack(lab.home.archives, key, bootenv.path)
-    elif origin:
-        with install_log(lab, release).open("w", encoding="utf-8", errors="replace") as log:
-            build = installer.install(order, origin, bootenv.path, _teller(lab, release, log))
-        archive.pack(bootenv.path, build, lab.home.archives, key)
-    if build is None:
-        raise InstallError(f"nothing can be installed for {release.id}")
+    try:
+        build = source.kept or _fresh(lab, order, source, bootenv)
+        if source.kept:
+            archive.unpack(lab.home.archives, source.key, bootenv.path)
+        sealed = lab.store.seal(bootenv, build)
+    except BaseException:
+        lab.store.destroy(bootenv)
+        raise
     for note in build.notes:
         lab.emit(Note(f"{release.id}: {note}", warning=True))
     lab.results.add_build(build)
-    return how, lab.store.seal(bootenv, build)
+    lab.current.add(sealed)
+    return how, sealed
 
 
-def _source(
-    lab: Lab, installer: Installer, order: Order
-) -> tuple[str, Build | None, Origin | None]:
-    """(archive key, what the archive holds, where to install from): one of the last two is set."""
+def _fresh(lab: Lab, order: Order, source: _Source, bootenv: BootEnv) -> Build:
+    """Install into `bootenv`, and keep an archive of it where that is worth its room."""
+    installer = installer_for(order.release)
+    path = install_log(lab, order.release)
+    with disk_errors(path):
+        file = path.open("wb", buffering=0)
+    with file as log:
+        say = _teller(lab, order.release, log)
+        build = installer.install(order, source.origin, bootenv.path, say)
+    if not installer.local:
+        archive.pack(bootenv.path, build, lab.home.archives, source.key, lab.owner.token)
+    return build
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """What a root is made from: the archive `key` where it holds a build, or else `origin`."""
+
+    key: str
+    origin: Origin
+    kept: Build | None
+
+
+def _source(lab: Lab, installer: Installer, order: Order) -> _Source:
     recipe = installer.recipe(order)
+    if installer.local:
+        return _Source("", installer.resolve(order), None)
     try:
         origin = installer.resolve(order)
     except InstallError as error:
@@ -136,14 +190,15 @@ def _source(
         if (kept := archive.latest(lab.home.archives, recipe)) is None:
             raise
         lab.emit(Note(f"{order.release.id}: {error.message}; using the archive", warning=True))
-        return kept[0], kept[1], None
+        return _Source(kept[0], Origin("", ""), kept[1])
     key = archive_key(recipe, origin)
-    return key, archive.find(lab.home.archives, key), origin
+    return _Source(key, origin, archive.find(lab.home.archives, key))
 
 
-def _teller(lab: Lab, release: Release, log: TextIO) -> Say:
+def _teller(lab: Lab, release: Release, log: BinaryIO) -> Say:
     def say(line: str) -> None:
-        log.write(line + "\n")
+        with contextlib.suppress(OSError):  # of the disk that the installation has filled
+            log.write(line.encode(errors="replace") + b"\n")
         lab.emit(InstallProgress(release.id, line))
 
     return say

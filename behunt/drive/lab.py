@@ -11,7 +11,7 @@ from pathlib import Path
 from behunt.errors import BehuntError, UsageError
 from behunt.events import OnEvent, ignore
 from behunt.hosts import spawner
-from behunt.model import Verdict
+from behunt.model import BootEnv, Verdict
 from behunt.results.store import Results
 from behunt.runners import runners
 from behunt.runners.protocol import Runner
@@ -38,7 +38,10 @@ DEFAULTS = Settings()
 
 @dataclass(frozen=True)
 class Lab:
-    """One running behunt. `stopping` is set once the user wants it to end."""
+    """One running behunt. `stopping` is set once the user wants it to end.
+
+    `current` are boot environments that are known to be what is ordered.
+    """
 
     home: Home
     owner: Owner
@@ -48,6 +51,7 @@ class Lab:
     settings: Settings = DEFAULTS
     emit: OnEvent = ignore
     stopping: threading.Event = field(default_factory=threading.Event)
+    current: set[BootEnv] = field(default_factory=set)
 
     def stop(self) -> None:
         """End all that runs. Trials under way raise InterruptedTrialError and leave no answer."""

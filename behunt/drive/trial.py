@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import itertools
 import os
-import shutil
-import stat
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import BinaryIO
 
+from behunt.drive.exchange import Log, directories, kept_outputs, metrics_text, opened_log
 from behunt.drive.installing import ensure, have, install_log
 from behunt.drive.lab import InterruptedTrialError, Lab
-from behunt.drive.reap import EXCHANGE
 from behunt.errors import BehuntError, InstallError
 from behunt.events import TrialEnded, TrialStarted
 from behunt.hosts.protocol import Completed, Sink
@@ -34,10 +28,6 @@ from behunt.model import (
 from behunt.runners.protocol import Inside, Setup
 from behunt.storage.protocol import Clone
 from behunt.suites import contract
-
-_LOG_LIMIT = 64 << 20  # bytes kept of what one test prints
-_METRICS_LIMIT = 1 << 20
-_numbers = itertools.count()
 
 
 def answer(
@@ -152,7 +142,7 @@ def _cached(lab: Lab, asked: _Asked, key: str) -> Trial | None:
 
 def _run(lab: Lab, asked: _Asked, trial: Trial, clone: Clone | None) -> Trial:
     began = time.monotonic()
-    with _directory(lab, asked) as (kept, exchange):
+    with directories(lab, asked.release, asked.test) as (kept, exchange):
         setup = Setup(
             exchange,
             hostname=asked.release.id[:64],
@@ -162,9 +152,11 @@ def _run(lab: Lab, asked: _Asked, trial: Trial, clone: Clone | None) -> Trial:
         )
         with (
             lab.runner.enter(clone, setup) as inside,
-            (kept / "log").open("wb", buffering=0) as log,
+            opened_log(kept / "log", asked.sink) as log,
         ):
-            done = _completed(lab, asked, inside, _Log(log, asked.sink))
+            if lab.stopping.is_set():  # what is entered from here on is ended by Lab.stop
+                raise InterruptedTrialError("interrupted")
+            done = _completed(lab, asked, inside, log)
             exhausted = inside.exhausted() if done.code else ""
             ended = contract.ending(done, exhausted=exhausted, exceeded=inside.exceeded())
             kernel = inside.kernel()
@@ -173,99 +165,32 @@ def _run(lab: Lab, asked: _Asked, trial: Trial, clone: Clone | None) -> Trial:
             outcome=ended.outcome,
             reason=ended.reason,
             exit_code=ended.exit_code,
-            metrics=contract.metrics(_text(exchange / contract.METRICS)),
+            metrics=contract.metrics(metrics_text(exchange)),
             seconds=time.monotonic() - began,
             log=str(kept / "log"),
-            out=_kept_outputs(exchange / contract.OUT, kept / "out"),
+            out=kept_outputs(exchange, kept / "out"),
             kernel=kernel,
         )
 
 
-def _completed(lab: Lab, asked: _Asked, inside: Inside, log: _Log) -> Completed:
+def _completed(lab: Lab, asked: _Asked, inside: Inside, log: Log) -> Completed:
     """Run the test, unless a program that it cannot start without is missing."""
     test = asked.test
     # The host's kernel tells which interpreter is missing; a machine of its own cannot tell us.
     known = 1 if inside.host is inside.files else 0
     for program in contract.interpreters(test)[known:]:
-        found = inside.files.run(["sh", "-c", 'command -v "$1"', "sh", program])
-        if found.code != 0:
+        found = inside.files.run(["sh", "-c", 'command -v "$1"', "sh", program], env=dict(test.env))
+        if found.started and found.code != 0:
             return Completed(
-                test.argv, 127, started=False, failure=f"its interpreter {program} is not there"
+                test.argv, 127, started=False, failure=f"its interpreter {program!r} is not there"
             )
     return inside.host.run(
         test.argv,
-        env=contract.environment(test, asked.release, lab.runner.name, inside.at),
+        env={
+            "HOME": inside.home,
+            **contract.environment(test, asked.release, lab.runner.name, inside.at),
+        },
         cwd=str(inside.at / contract.WORK),
         timeout=test.timeout,
         sink=log.take,
     )
-
-
-@contextlib.contextmanager
-def _directory(lab: Lab, asked: _Asked) -> Iterator[tuple[Path, Path]]:
-    """(what is kept of a run, what is shared with its inside). The latter is gone afterwards."""
-    stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%dT%H%M%S")
-    name = f"{stamp}.{asked.release.id}.{lab.owner.token}.{next(_numbers)}"
-    kept = lab.home.runs / name
-    exchange = kept / EXCHANGE
-    work = exchange / contract.WORK
-    work.mkdir(parents=True)
-    (exchange / contract.OUT).mkdir()
-    for file in asked.test.files:
-        target = work / file.name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(file.path, target)
-    try:
-        yield kept, exchange
-    finally:
-        shutil.rmtree(exchange, ignore_errors=True)
-
-
-class _Log:
-    """Keeps the beginning of what a test prints, and passes it on."""
-
-    def __init__(self, file: BinaryIO, sink: Sink | None) -> None:
-        self._file = file
-        self._sink = sink
-        self._left = _LOG_LIMIT
-
-    def take(self, data: bytes) -> None:
-        if self._left > 0:
-            self._file.write(data[: self._left])
-            self._left -= len(data)
-            if self._left <= 0:
-                self._file.write(b"\n[behunt: the test printed more; it is left out]\n")
-        if self._sink:
-            self._sink(data)
-
-
-def _text(path: Path) -> str:
-    """A text file that a test wrote; nothing if it is anything but a file."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return ""
-    with os.fdopen(fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            return ""
-        return file.read(_METRICS_LIMIT).decode(errors="replace")
-
-
-def _kept_outputs(source: Path, target: Path) -> str:
-    """Keep the plain files that the test left; its path, or nothing if there are none.
-
-    Links, devices, sockets and set-uid bits stay behind: a test is not to be trusted.
-    """
-    if source.is_symlink() or not source.is_dir() or not any(source.iterdir()):
-        return ""
-    source.rename(target)
-    for directory, folders, files, fd in os.fwalk(target, topdown=False, follow_symlinks=False):
-        del directory
-        for name in (*files, *folders):
-            mode = os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode
-            if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-                os.unlink(name, dir_fd=fd)
-                continue
-            os.chown(name, os.geteuid(), os.getegid(), dir_fd=fd, follow_symlinks=False)
-            os.chmod(name, 0o755 if stat.S_ISDIR(mode) else mode & 0o755 | 0o600, dir_fd=fd)
-    return str(target)

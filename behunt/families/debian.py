@@ -12,38 +12,70 @@ from behunt.model import Package
 
 DEFAULT_MIRROR = "http://deb.debian.org/debian"
 KEYRINGS = Path("/usr/share/keyrings")
-_ONE_LINE = re.compile(r"^\s*deb\s+(?:\[[^\]]*\]\s+)?(?P<uri>\S+)\s+(?P<suite>\S+)")
+APT_PROXY = "Acquire::http::Proxy"
+_ONE_LINE = re.compile(r"^\s*deb\s+(?:\[[^\]]*\]\s+)?(?P<uri>\S+)\s+\S+", re.MULTILINE)
+# Debian policy 5.6.1
+_PACKAGE_NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+")
 
 
 def mirrors(sources: Iterable[str]) -> list[str]:
     """Mirrors of the Debian archive in the texts of sources.list and *.sources files, in order.
 
     The archive's own layout tells: its path ends in `/debian` (security and third-party
-    archives have other names).
+    archives have other names). Only http: a minimal root has no certificates for https, and
+    signatures are checked in any case.
     """
-    found: dict[str, None] = {}
-    for text in sources:
-        for uri in _uris(text):
-            if uri.rstrip("/").endswith("/debian"):
-                found[uri.rstrip("/")] = None
-    return list(found)
+    uris = (uri.rstrip("/") for text in sources for uri in _uris(text))
+    plain = (uri for uri in uris if uri.startswith("http://") and uri.endswith("/debian"))
+    return list(dict.fromkeys(plain))
 
 
 def _uris(text: str) -> Iterator[str]:
-    for line in text.splitlines():
-        if match := _ONE_LINE.match(line):
-            yield match["uri"]
-        elif line.startswith("URIs:"):
-            yield from line.removeprefix("URIs:").split()
+    """What the text takes packages from: its lines `deb …`, and its paragraphs (deb822)."""
+    yield from (match["uri"] for match in _ONE_LINE.finditer(text))
+    for fields in _paragraphs(text):
+        enabled = fields.get("enabled", "yes").lower() not in {"no", "false", "0", "off"}
+        if enabled and "deb" in fields.get("types", "").split():
+            yield from fields.get("uris", "").split()
+
+
+def _paragraphs(text: str) -> Iterator[dict[str, str]]:
+    """Fields of each paragraph, their names in lower case: deb822(5)."""
+    kept = "\n".join(line for line in text.splitlines() if not line.startswith("#"))
+    for paragraph in re.split(r"\n\s*\n", kept):
+        fields: dict[str, str] = {}
+        name = ""
+        for line in paragraph.splitlines():
+            if line[:1].isspace() and name:
+                fields[name] += "\n" + line.strip()
+            elif ":" in line:
+                name, value = line.split(":", 1)
+                name = name.lower()
+                fields[name] = value.strip()
+        yield fields
+
+
+def apt_option(dump: str, name: str) -> str:
+    """The value of `name` in what apt-config dump printed; empty if it is not set."""
+    match = re.search(rf'^{re.escape(name)} "(.*)";$', dump, re.MULTILINE)
+    return match[1] if match else ""
+
+
+def is_package_name(text: str) -> bool:
+    return _PACKAGE_NAME.fullmatch(text) is not None
 
 
 def valid_until(release_file: str) -> dt.datetime | None:
-    """The date after which apt refuses this (In)Release file, None where it has none."""
+    """The date after which apt refuses this (In)Release file, None where it has no valid one."""
     match = re.search(r"^Valid-Until: (.+)$", release_file, re.MULTILINE)
     if match is None:
         return None
+    try:
+        until = email.utils.parsedate_to_datetime(match[1])
+    except ValueError:
+        return None
     # RFC 2822; Debian writes the zone as UTC, which email.utils takes for unknown (-0000).
-    return email.utils.parsedate_to_datetime(match[1]).replace(tzinfo=dt.UTC)
+    return until if until.tzinfo else until.replace(tzinfo=dt.UTC)
 
 
 def source_line(mirror: str, suite: str, components: str, keyring: str, *, expired: bool) -> str:
@@ -61,14 +93,9 @@ def source_line(mirror: str, suite: str, components: str, keyring: str, *, expir
 
 def packages(status: str) -> tuple[Package, ...]:
     """The installed packages in the text of /var/lib/dpkg/status, by name."""
-    found = []
-    for paragraph in status.split("\n\n"):
-        fields = dict(
-            line.split(": ", 1)
-            for line in paragraph.splitlines()
-            if ": " in line and not line.startswith(" ")
-        )
-        if fields.get("Status", "").endswith(" installed"):
-            package = Package(fields["Package"], fields["Version"], fields.get("Architecture", ""))
-            found.append(package)
+    found = [
+        Package(fields["package"], fields["version"], fields.get("architecture", ""))
+        for fields in _paragraphs(status)
+        if fields.get("status", "").endswith(" installed")
+    ]
     return tuple(sorted(found, key=lambda p: (p.name, p.arch)))

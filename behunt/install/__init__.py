@@ -16,6 +16,11 @@ def installer_for(release: Release) -> Installer:
     name = release.trait("installer")
     if name in INSTALLERS:
         return INSTALLERS[name]
+    if not release.sources:
+        raise InstallError(
+            f"{release.id} has no source to install",
+            "give it a `source` in your catalogue, or use --runner none",
+        )
     raise InstallError(
         f"behunt cannot install {release.id} yet: it has no installer `{name or 'unknown'}`",
         f"installers here: {', '.join(sorted(INSTALLERS))}",

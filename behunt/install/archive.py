@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,9 +15,9 @@ _SANDBOX = Sandbox(namespaces=("mount", "pid", "net", "ipc"))
 _TIMEOUT = 900.0
 
 
-def pack(root: Path, build: Build, directory: Path, key: str) -> None:
+def pack(root: Path, build: Build, directory: Path, key: str, owner: str) -> None:
     """Write `key`.tar.zst and then `key`.json beside it: only a whole archive has both."""
-    partial = directory / f"{key}.{os.getpid()}.partial"
+    partial = directory / f"{key}.{owner}.partial"
     argv = ["tar", "--zstd", "--create", "--numeric-owner", "--xattrs"]
     try:
         _tar([*argv, f"--file={partial}", f"--directory={root}", "."])

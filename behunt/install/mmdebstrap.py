@@ -8,10 +8,12 @@ import os
 import shutil
 from pathlib import Path
 
-from behunt.errors import InstallError
+from behunt.errors import InstallError, UsageError
 from behunt.families import debian
 from behunt.hosts.local import LocalHost
+from behunt.hosts.protocol import CLEAN_ENV
 from behunt.hosts.sandbox import Sandbox
+from behunt.install import aptmirror
 from behunt.install.fetch import first_of
 from behunt.install.protocol import Order, Origin, Say
 from behunt.model import Build
@@ -24,11 +26,18 @@ _PASSED_ON = ("http_proxy", "https_proxy", "no_proxy")
 
 class Mmdebstrap:
     name = "mmdebstrap"
+    local = False
 
     def missing(self, order: Order) -> str:
+        for package in order.packages:
+            if not debian.is_package_name(package):
+                raise UsageError(
+                    f"`{package}` cannot be the name of a Debian package",
+                    "give each one with a --package of its own, without version or architecture",
+                )
         if os.geteuid() != 0:
             return "installing needs root: run behunt with sudo"
-        if shutil.which("mmdebstrap") is None:
+        if shutil.which("mmdebstrap", path=CLEAN_ENV["PATH"]) is None:
             return "mmdebstrap is not installed: apt install mmdebstrap"
         keyring = _keyring(order)
         if not keyring.is_file():
@@ -49,11 +58,14 @@ class Mmdebstrap:
         )
 
     def resolve(self, order: Order) -> Origin:
-        candidates = [order.mirror] if order.mirror else []
-        candidates += [s for s in order.release.sources if s not in candidates]
         suite = _suite(order)
-        urls = {f"{mirror}/dists/{suite}/InRelease": mirror for mirror in candidates}
-        url, content = first_of(list(urls), f"the Debian suite {suite}")
+        # Suites before wheezy have no InRelease.
+        urls = {
+            f"{mirror}/dists/{suite}/{name}": mirror
+            for mirror in candidates(order, aptmirror.mirror())
+            for name in ("InRelease", "Release")
+        }
+        url, content = first_of(list(urls), f"the Debian suite {suite}", proxy=aptmirror.proxy())
         notes = []
         until = debian.valid_until(content.decode(errors="replace"))
         expired = until is not None and until < dt.datetime.now(dt.UTC)
@@ -66,7 +78,7 @@ class Mmdebstrap:
         return Origin(urls[url], digest, expired=expired, notes=tuple(notes))
 
     def install(self, order: Order, origin: Origin, root: Path, say: Say) -> Build:
-        argv = arguments(order, origin, root)
+        argv = arguments(order, origin, root, proxy=aptmirror.proxy())
         lines = _Lines(say)
         env = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
         done = LocalHost(_SANDBOX, "installer").run(
@@ -80,7 +92,14 @@ class Mmdebstrap:
         return _sealed_build(self.recipe(order), order, origin, root)
 
 
-def arguments(order: Order, origin: Origin, root: Path) -> list[str]:
+def candidates(order: Order, own: str) -> list[str]:
+    """Mirrors to try, in order; `own` is the one of this machine, which has the live suites."""
+    sources = order.release.sources
+    nearest = [order.mirror, own if debian.DEFAULT_MIRROR in sources else ""]
+    return list(dict.fromkeys(url.rstrip("/") for url in (*nearest, *sources) if url))
+
+
+def arguments(order: Order, origin: Origin, root: Path, *, proxy: str = "") -> list[str]:
     """The command line that installs `order` from `origin` into `root`."""
     line = debian.source_line(
         origin.url,
@@ -97,6 +116,7 @@ def arguments(order: Order, origin: Origin, root: Path) -> list[str]:
         f"--architectures={order.release.arch}",
         # Kept until the digest of the Release file that apt used is taken from them.
         "--skip=cleanup/apt/lists",
+        *([f'--aptopt={debian.APT_PROXY} "{proxy}"'] if proxy else []),
         "--verbose",
         _suite(order),
         str(root),

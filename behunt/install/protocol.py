@@ -34,13 +34,23 @@ class Origin:
 
 
 class Installer(Protocol):
-    """Fills an empty root. The same order and origin give the same packages."""
+    """Fills an empty root. The same order and origin give the same packages.
+
+    `local`: its sources are files of this machine. They are looked at each time, as their owner
+    may change them, and no archive of what was installed is worth its room.
+    """
 
     @property
     def name(self) -> str: ...
 
+    @property
+    def local(self) -> bool: ...
+
     def missing(self, order: Order) -> str:
-        """What this machine lacks for `order`, as a sentence with the command; empty if nothing."""
+        """What this machine lacks for `order`, as a sentence with the command; empty if nothing.
+
+        Raises UsageError for an order that no machine can fill.
+        """
         ...
 
     def recipe(self, order: Order) -> str:

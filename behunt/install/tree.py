@@ -6,7 +6,7 @@ import hashlib
 import os
 from pathlib import Path
 
-from behunt.errors import HostError, InstallError
+from behunt.errors import InstallError, UsageError
 from behunt.hosts.local import LocalHost
 from behunt.hosts.sandbox import Sandbox
 from behunt.install.protocol import Order, Origin, Say
@@ -18,9 +18,14 @@ _SANDBOX = Sandbox(namespaces=("mount", "pid", "net", "ipc"))
 
 class Tree:
     name = "tree"
+    local = True
 
     def missing(self, order: Order) -> str:
-        del order
+        if order.packages:
+            raise UsageError(
+                f"no packages can be added to {order.release.id}: it is taken as it is",
+                "leave out --package, or put them into its source",
+            )
         return "" if os.geteuid() == 0 else "installing needs root: run behunt with sudo"
 
     def recipe(self, order: Order) -> str:
@@ -43,13 +48,14 @@ class Tree:
     def install(self, order: Order, origin: Origin, root: Path, say: Say) -> Build:
         say(f"copying {origin.url}")
         argv = arguments(Path(origin.url), root)
-        try:
-            LocalHost(_SANDBOX, "installer").run(argv, timeout=order.timeout, check=True)
-        except HostError as error:
+        done = LocalHost(_SANDBOX, "installer").run(argv, timeout=order.timeout)
+        if done.code != 0:
+            errors = [line for line in done.err.splitlines() if "Exiting with failure" not in line]
+            why = errors[-1] if errors else done.how
             raise InstallError(
-                f"cannot install {order.release.id}: {error.message}",
-                "check that the source is a whole root: `tar tf` lists a tarball",
-            ) from error
+                f"cannot install {order.release.id} from {origin.url}: {why}",
+                "check that it is a whole root (`tar tf` lists a tarball), and that there is room",
+            )
         return Build(self.recipe(order), ((origin.url, origin.digest),))
 
 

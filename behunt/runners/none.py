@@ -10,7 +10,7 @@ import contextlib
 import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from behunt.hosts import cgroups
 from behunt.hosts.confined import Confined
@@ -53,6 +53,7 @@ class Bare:
                 inside,
                 inside,
                 at=PurePosixPath(setup.exchange),
+                home=str(Path.home()),
                 kernel=platform.release,
                 exceeded=lambda: memory_limit(group, setup),
             )

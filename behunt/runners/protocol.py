@@ -53,6 +53,7 @@ class Inside:
     host: Host
     files: Host
     at: PurePosixPath = AT
+    home: str = "/root"  # HOME of the test
     kernel: Callable[[], str] = nothing
     exhausted: Callable[[], str] = nothing
     exceeded: Callable[[], str] = nothing

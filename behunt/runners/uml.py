@@ -2,40 +2,32 @@
 
 The kernel comes from the release's `user-mode-linux` package, which lies as one more layer over
 the clone (`linux.uml` needs that release's C library). Its root file system is the clone,
-through hostfs; the test's output comes through a console of its own, and what the kernel says
-through another.
+through hostfs.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
-import re
-import secrets
-import shlex
 import shutil
-import struct
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from behunt.errors import HostError, InstallError
 from behunt.families import runs_here
 from behunt.hosts.confined import Confined
-from behunt.hosts.protocol import CLEAN_ENV, Completed, Sink, checked
 from behunt.hosts.sandbox import Bind, Sandbox
 from behunt.model import BootEnv, Limits, Release
 from behunt.runners.namespace import confined, full, sandbox_of
 from behunt.runners.protocol import AT, Inside, Setup
+from behunt.runners.uml_machine import Machine
 from behunt.storage.protocol import Clone
 
-_BOOT = 30.0  # seconds in which the test must have been started; one is usual
 _MEMORY = 512 << 20
 _PACKAGE = "user-mode-linux"
 _PASSED_ON = ("http_proxy", "https_proxy", "no_proxy")
-_PANIC = re.compile(r"^.*Kernel panic - not syncing.*$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -66,7 +58,9 @@ class Uml:
     def prepare(self, release: Release, clone: Clone) -> str:
         final = self._kernel(clone.bootenv)
         if not final.is_dir():
-            with tempfile.TemporaryDirectory(dir=self.kernels, prefix=f".fetch.{clone.name}.") as scratch:
+            with tempfile.TemporaryDirectory(
+                dir=self.kernels, prefix=f".fetch.{clone.name}."
+            ) as scratch:
                 layer = _fetch(release, clone, Path(scratch))
                 with contextlib.suppress(OSError):  # another behunt was faster
                     layer.rename(final)
@@ -81,13 +75,33 @@ class Uml:
         memory = setup.limits.memory or _MEMORY
         around = replace(setup, limits=Limits(cpus=setup.limits.cpus, disk=setup.limits.disk))
         with confined(sandbox_of(clone, setup, layers=(layer,)), around, self.name) as (keeper, _):
-            machine = Machine(keeper, memory, setup.hostname)
+            machine = Machine(keeper, memory, setup.hostname, setup.limits.processes)
             yield Inside(
-                machine, keeper, kernel=lambda: machine.kernel, exhausted=lambda: full(keeper)
+                machine,
+                keeper,
+                kernel=lambda: machine.kernel,
+                exhausted=lambda: full(keeper) or _starved(machine, setup),
+                exceeded=lambda: _exceeded(machine, setup),
             )
 
     def _kernel(self, bootenv: BootEnv) -> Path:
         return self.kernels / bootenv.identity[:24]
+
+
+def _starved(machine: Machine, setup: Setup) -> str:
+    """That memory ran out although no limit was set for the test: not its fault."""
+    size = f"the machine's {machine.memory >> 20} MiB of memory"
+    if machine.starved:
+        return f"the host did not have {size}: raise vm.max_map_count, or set a smaller limit"
+    if machine.short and setup.limits.memory is None:
+        return f"{size} ran out: set a larger limit"
+    return ""
+
+
+def _exceeded(machine: Machine, setup: Setup) -> str:
+    if machine.short and setup.limits.memory is not None:
+        return f"out of memory: the limit is {setup.limits.memory} bytes"
+    return ""
 
 
 def _fetch(release: Release, clone: Clone, scratch: Path) -> Path:
@@ -126,172 +140,3 @@ def _fetch(release: Release, clone: Clone, scratch: Path) -> Path:
         )
     shutil.rmtree(layer / "root/usr/share", ignore_errors=True)
     return layer
-
-
-# What kernels before 6.13 say on a processor whose register state is larger than they know
-# (AMX), and the roots whose kernel has said it: it is booted again, and from then on, with the
-# older way of saving registers.
-_XSTATE = "ptrace set fp regs failed"
-_needs_small_xstate: set[tuple[str, ...]] = set()
-
-
-def without_xstate() -> bytes:
-    """A seccomp program that answers ptrace(PTRACE_GETREGSET, …, NT_X86_XSTATE) with EINVAL.
-
-    User-mode Linux then uses PTRACE_GETFPREGS, which every processor has at one size. Layout of
-    struct seccomp_data and the codes: include/uapi/linux/{seccomp,filter,audit,ptrace,elf}.h.
-    """
-    load, equal, answer = 0x20, 0x15, 0x06
-    allow, refuse = 0x7FFF0000, 0x00050000 | errno.EINVAL
-    audit_arch_x86_64, sys_ptrace, ptrace_getregset, nt_x86_xstate = 0xC000003E, 101, 0x4204, 0x202
-    program = (
-        (load, 0, 0, 4),  # the architecture
-        (equal, 0, 7, audit_arch_x86_64),
-        (load, 0, 0, 0),  # the call
-        (equal, 0, 5, sys_ptrace),
-        (load, 0, 0, 16),  # its first argument
-        (equal, 0, 3, ptrace_getregset),
-        (load, 0, 0, 32),  # its third
-        (equal, 0, 1, nt_x86_xstate),
-        (answer, 0, 0, refuse),
-        (answer, 0, 0, allow),
-    )
-    return b"".join(struct.pack("HBBI", *row) for row in program)
-
-
-@dataclass
-class Machine:
-    """A Host: each command boots the machine, runs, and powers it off."""
-
-    keeper: Confined
-    memory: int
-    hostname: str
-    name: str = "uml"
-    kernel: str = field(default="")
-
-    def run(
-        self,
-        argv: Sequence[str],
-        *,
-        env: Mapping[str, str] | None = None,
-        cwd: str = "/",
-        stdin: bytes = b"",
-        timeout: float = 60.0,
-        check: bool = False,
-        sink: Sink | None = None,
-    ) -> Completed:
-        if stdin:
-            raise HostError("a User-mode Linux machine has no standard input to give")
-        token = f"behunt-{secrets.token_hex(8)}"
-        job = PurePosixPath(f"{AT}/.{token}")
-        whole = {**CLEAN_ENV, **(env or {})}
-        self._put(job, job_script(argv, whole, cwd, token, self.hostname))
-        machine = self._boot(job, timeout)
-        if _XSTATE in machine.err:
-            _needs_small_xstate.add(self.keeper.session.sandbox.lower)
-            machine = self._boot(job, timeout)
-        done = completed(argv, machine, token)
-        self.kernel = said(machine.err, token, "kernel") or self.kernel
-        if sink is not None:
-            sink((done.out + done.panic).encode())
-        return checked(done) if check else done
-
-    def _boot(self, job: PurePosixPath, timeout: float) -> Completed:
-        small = self.keeper.session.sandbox.lower in _needs_small_xstate
-        return self.keeper.session.run(
-            arguments(job, self.memory),
-            # In the clone: where the machine keeps its memory.
-            env={**CLEAN_ENV, "TMPDIR": "/tmp"},  # noqa: S108
-            cwd="/",
-            timeout=timeout + _BOOT,
-            seccomp=without_xstate() if small else b"",
-        )
-
-    def put(self, source: Path, target: PurePosixPath) -> None:
-        self.keeper.put(source, target)
-
-    def get(self, source: PurePosixPath, target: Path) -> None:
-        self.keeper.get(source, target)
-
-    def wrap(self, argv: Sequence[str]) -> list[str]:
-        return self.keeper.wrap([*arguments(PurePosixPath("/bin/sh"), self.memory), *argv])
-
-    def _put(self, target: PurePosixPath, text: str) -> None:
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8") as script:
-            script.write(text)
-            script.flush()
-            Path(script.name).chmod(0o755)
-            self.keeper.put(Path(script.name), target)
-
-
-def arguments(init: PurePosixPath, memory: int) -> list[str]:
-    """The command line of the kernel: its own words on stderr, the test's on stdout."""
-    return [
-        "linux.uml",
-        f"mem={memory >> 20}M",
-        "root=/dev/root",
-        "rootfstype=hostfs",
-        "rootflags=/",
-        "rw",
-        f"init={init}",
-        "con=null",
-        "con0=null,fd:2",
-        "con1=null,fd:1",
-        "quiet",
-        "panic=-1",
-    ]
-
-
-def job_script(
-    argv: Sequence[str], env: Mapping[str, str], cwd: str, token: str, hostname: str
-) -> str:
-    """Process 1 of the machine: run `argv`, tell how it went on the console, power off."""
-    words = shlex.join([f"{name}={value}" for name, value in env.items()])
-    return f"""#!/bin/sh
-PATH={shlex.quote(env["PATH"])}
-mount -t proc proc /proc
-mount -t sysfs sysfs /sys
-mount -t devtmpfs devtmpfs /dev
-hostname {shlex.quote(hostname)}
-echo "{token} kernel $(uname -r)"
-stty -opost </dev/tty1
-if ! cd {shlex.quote(cwd)}; then
-    echo "{token} failed cannot change to the working directory"
-elif ! command -v {shlex.quote(argv[0])} >/dev/null; then
-    echo "{token} failed cannot execute {shlex.quote(argv[0])}: No such file or directory"
-else
-    echo "{token} started yes"
-    env -i {words} setsid {shlex.join(argv)} </dev/null >/dev/tty1 2>&1 &
-    wait $!
-    echo "{token} exit $?"
-fi
-sync
-echo o >/proc/sysrq-trigger
-while :; do sleep 1; done
-"""
-
-
-def said(console: str, token: str, word: str) -> str:
-    """What the job told after `word` on the console; empty if it did not."""
-    match = re.search(rf"{token} {word} ([^\r\n]*)", console)
-    return match[1] if match else ""
-
-
-def completed(argv: Sequence[str], machine: Completed, token: str) -> Completed:
-    """What the run of the machine says about the run of the command in it."""
-    console = machine.err
-    done = replace(machine, argv=tuple(argv), err="")
-    if failure := said(console, token, "failed"):
-        return replace(done, code=127, started=False, failure=failure)
-    if not said(console, token, "started"):
-        last = (console.strip().splitlines() or ["it said nothing"])[-1]
-        return replace(
-            done, code=127, started=False, timed_out=False, failure=f"did not boot: {last}"
-        )
-    if status := said(console, token, "exit"):
-        return replace(done, code=int(status), timed_out=False)
-    if panic := _PANIC.search(console):
-        return replace(done, code=1, timed_out=False, panic=panic[0].strip())
-    if machine.timed_out:
-        return done
-    return replace(done, code=1, panic="the machine went down under the test")

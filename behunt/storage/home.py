@@ -81,7 +81,7 @@ class Home:
                 self.locks,
                 self.stage,
             ):
-                directory.mkdir(parents=True, exist_ok=True)
+                directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise HostError(
                 f"cannot use {self.path} as behunt's home: {error.strerror}",
@@ -90,7 +90,13 @@ class Home:
         return self
 
 
-TOKEN = re.compile(r"\d+x[0-9a-f]{6}")
+_TOKEN = re.compile(r"(?<![^.-])\d+x[0-9a-f]{6}(?![^.-])")
+
+
+def token_in(name: str) -> str:
+    """The token of the owner that `name` (of a file, a group) ends with; empty if it has none."""
+    found = _TOKEN.findall(name)
+    return found[-1] if found else ""
 
 
 class Owner:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import errno
 import itertools
 import json
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -20,11 +19,13 @@ from typing import Any
 
 from behunt.errors import HostError, UsageError
 from behunt.model import BootEnv, Build, Package
-from behunt.storage.home import TOKEN, Home, Owner, exclusive, is_alive, registry, shared
+from behunt.storage.disk import disk_errors, remove, size
+from behunt.storage.home import Home, Owner, exclusive, is_alive, registry, shared, token_in
 from behunt.storage.protocol import Clone
 
 _ABOUT = "behunt.json"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~@-]*")
+# A file's name has at most 255 bytes, and ours add an owner to it.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~@-]{0,199}")
 _numbers = itertools.count()
 
 
@@ -42,15 +43,13 @@ class OverlayStore:
         if not _NAME.fullmatch(name):
             raise UsageError(
                 f"`{name}` cannot name a boot environment",
-                "use letters, digits and . _ + ~ @ -, and begin with a letter or digit",
+                "use up to 200 letters, digits and . _ + ~ @ -, and begin with a letter or digit",
             )
         if self.find(name):
-            raise UsageError(
-                f"the boot environment {name} exists", f"behunt be destroy {name} removes it"
-            )
+            raise _exists(name)
         directory = self.home.boot_environments / f".{name}.{self.owner.token}"
-        _remove(directory)
-        with _disk_errors(directory):
+        remove(directory)
+        with disk_errors(directory):
             (directory / "root").mkdir(parents=True)
         return BootEnv(name, release, directory / "root", created=_now())
 
@@ -62,21 +61,26 @@ class OverlayStore:
             path=final / "root",
             sealed=True,
             identity=build.identity(),
-            bytes=_size(bootenv.path),
+            bytes=size(bootenv.path),
         )
         about = {**asdict(sealed), "path": "root", "build": asdict(build)}
-        with _disk_errors(directory):
+        with disk_errors(directory):
             (directory / _ABOUT).write_text(json.dumps(about), encoding="utf-8")
-            directory.rename(final)
+            try:
+                directory.rename(final)
+            except OSError as error:
+                if error.errno in {errno.ENOTEMPTY, errno.EEXIST}:
+                    raise _exists(bootenv.name) from error
+                raise
         return sealed
 
     def find(self, name: str) -> BootEnv | None:
         about = self._about(name)
-        return self._bootenv(about) if about else None
+        return self._bootenv(name, about) if about else None
 
     def bootenvs(self) -> list[BootEnv]:
         names = sorted(p.name for p in self.home.boot_environments.iterdir())
-        return [self._bootenv(about) for name in names if (about := self._about(name))]
+        return [self._bootenv(name, about) for name in names if (about := self._about(name))]
 
     def build(self, bootenv: BootEnv) -> Build:
         about = self._about(bootenv.name)
@@ -95,25 +99,32 @@ class OverlayStore:
         name = f"{bootenv.name}.{self.owner.token}.{next(_numbers)}"
         layers, stage = (str(bootenv.path),), str(self.home.stage)
         with shared(self.home, _lock(bootenv.name)):
+            if self.find(bootenv.name) != bootenv:
+                raise HostError(
+                    f"the boot environment {bootenv.name} was destroyed meanwhile", "run it again"
+                )
             if not self.on_disk:
                 yield Clone(name, bootenv, layers, stage=stage)
                 return
             directory = self.home.clones / name
             try:
-                with _disk_errors(directory):
+                with disk_errors(directory):
                     for part in ("upper", "work"):
                         (directory / part).mkdir(parents=True)
                 upper, work = str(directory / "upper"), str(directory / "work")
                 yield Clone(name, bootenv, layers, upper, work, stage=stage)
             finally:
-                _remove(directory)
+                remove(directory)
 
     def destroy(self, bootenv: BootEnv) -> None:
+        if not bootenv.sealed:
+            remove(bootenv.path.parent)
+            return
         with exclusive(self.home, _lock(bootenv.name)):
             doomed = self.home.boot_environments / f".{bootenv.name}.{self.owner.token}.destroyed"
             with contextlib.suppress(FileNotFoundError):
                 (self.home.boot_environments / bootenv.name).rename(doomed)
-            _remove(doomed)
+            remove(doomed)
 
     def reap(self) -> list[str]:
         removed = []
@@ -125,26 +136,31 @@ class OverlayStore:
         return removed
 
     def _reaped(self, path: Path) -> list[str]:
-        tokens = [part for part in path.name.split(".") if TOKEN.fullmatch(part)]
-        if not tokens or is_alive(self.home, tokens[-1]):
+        token = token_in(path.name)
+        if not token or is_alive(self.home, token):
             return []
-        _remove(path)
+        remove(path)
         return [str(path)]
 
     def _about(self, name: str) -> dict[str, Any] | None:
-        if name.startswith("."):
+        if not _NAME.fullmatch(name):
             return None
+        path = self.home.boot_environments / name / _ABOUT
         try:
-            text = (self.home.boot_environments / name / _ABOUT).read_text(encoding="utf-8")
+            about: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError):
             return None
-        about: dict[str, Any] = json.loads(text)
+        except ValueError as error:
+            raise HostError(f"{path} is damaged: {error}", f"rm -rf {path.parent}") from error
         return about
 
-    def _bootenv(self, about: dict[str, Any]) -> BootEnv:
+    def _bootenv(self, name: str, about: dict[str, Any]) -> BootEnv:
         known = {key: value for key, value in about.items() if key != "build"}
-        path = self.home.boot_environments / str(about["name"]) / "root"
-        return BootEnv(**{**known, "path": path})
+        return BootEnv(**{**known, "path": self.home.boot_environments / name / "root"})
+
+
+def _exists(name: str) -> UsageError:
+    return UsageError(f"the boot environment {name} exists", f"behunt be destroy {name} removes it")
 
 
 def _lock(name: str) -> str:
@@ -153,34 +169,3 @@ def _lock(name: str) -> str:
 
 def _now() -> str:
     return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-
-
-def _size(root: Path) -> int:
-    """Bytes that the tree takes, hard links counted once."""
-    seen: set[int] = set()
-    total = 0
-    for directory, _, files in os.walk(root):
-        for name in files:
-            status = os.lstat(f"{directory}/{name}")
-            if status.st_ino not in seen:
-                seen.add(status.st_ino)
-                total += status.st_blocks * 512
-    return total
-
-
-def _remove(directory: Path) -> None:
-    """Remove a tree of ours. Links in it are removed, never followed."""
-    if directory.is_dir():
-        with _disk_errors(directory):
-            shutil.rmtree(directory)
-
-
-@contextlib.contextmanager
-def _disk_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise HostError(
-            f"cannot write {error.filename or path}: {error.strerror}",
-            "make room (`behunt be prune`), or move BEHUNT_HOME to a larger disk",
-        ) from error

@@ -15,7 +15,8 @@ class Clone:
 
     An overlay clone is entered through its layers: `lower` (top first) and, where it is kept on
     disk, `upper` and `work`; without those its changes live in memory. A clone that the store
-    mounts itself has only `root`. `stage` is an empty directory to mount on.
+    mounts itself has only `root`. `stage` is an empty directory to mount on. `name` is no other
+    clone's, and holds its owner's token (home.token_in).
     """
 
     name: str
@@ -38,11 +39,14 @@ class Store(Protocol):
     def name(self) -> str: ...
 
     def create(self, name: str, release: str) -> BootEnv:
-        """An empty one to install into. UsageError if `name` exists."""
+        """An empty one to install into. UsageError if `name` exists, or is no name for one."""
         ...
 
     def seal(self, bootenv: BootEnv, build: Build) -> BootEnv:
-        """Keep it, as it is, under its name, with what was installed."""
+        """Keep it, as it is, under its name, with what was installed.
+
+        It is there whole or not at all. UsageError if the name was taken meanwhile.
+        """
         ...
 
     def find(self, name: str) -> BootEnv | None:
@@ -58,11 +62,11 @@ class Store(Protocol):
         ...
 
     def clone(self, bootenv: BootEnv) -> AbstractContextManager[Clone]:
-        """A clone for one run, destroyed on leaving."""
+        """A clone for one run, destroyed on leaving. HostError if `bootenv` is no longer there."""
         ...
 
     def destroy(self, bootenv: BootEnv) -> None:
-        """InUseError while a clone of it is in use."""
+        """Remove it, sealed or not. InUseError while a clone of it is in use."""
         ...
 
     def reap(self) -> list[str]:

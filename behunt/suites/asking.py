@@ -28,11 +28,15 @@ PLAIN = Terms()
 def script(
     path: Path, arguments: Sequence[str] = (), *, beside: Sequence[Path] = (), terms: Terms = PLAIN
 ) -> Test:
-    """A test that is a file of the user's, run with `arguments`; `beside` are laid next to it."""
+    """A test that is a file of the user's, run with `arguments`; `beside` are laid next to it.
+
+    Text without `#!` is run by /bin/sh, as a shell, execvp(3) and git bisect run do it.
+    """
     _check_script(path)
     files = [TestFile(path.name, path), *_files(beside)]
     _check_names(files)
-    return _test(path.name, (f"./{path.name}", *arguments), files, terms)
+    shell = () if _names_interpreter(path) else ("/bin/sh",)
+    return _test(path.name, (*shell, f"./{path.name}", *arguments), files, terms)
 
 
 def command(argv: Sequence[str], *, beside: Sequence[Path] = (), terms: Terms = PLAIN) -> Test:
@@ -68,6 +72,19 @@ def _check_script(path: Path) -> None:
         )
     if not os.access(path, os.X_OK):
         raise UsageError(f"{path} is not executable", f"chmod +x {path}")
+
+
+def _names_interpreter(path: Path) -> bool:
+    """Whether the kernel can tell what runs it: a `#!` line, or what is no text. May refuse it."""
+    with path.open("rb") as content:
+        head = content.read(512)
+    first, newline, _ = head.partition(b"\n")
+    if newline and first.startswith(b"#!") and first.endswith(b"\r"):
+        raise UsageError(
+            f"{path} has the line ends of Windows: no system finds its interpreter",
+            f"sed -i 's/\\r$//' {path}",
+        )
+    return head.startswith(b"#!") or b"\0" in head
 
 
 def _files(paths: Sequence[Path]) -> list[TestFile]:

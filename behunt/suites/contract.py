@@ -18,7 +18,8 @@ SKIPPED = 125  # exit status, as for git bisect run
 # Where things lie in the directory that is shared with the inside.
 WORK, OUT, METRICS = "test", "out", "metrics"
 
-_INTERPRETER = re.compile(rb"^#!\s*(?P<path>/\S+)(?:[ \t]+(?P<rest>[^\r\n]*))?")
+# As the kernel reads it: a carriage return belongs to the name.
+_INTERPRETER = re.compile(rb"^#![ \t]*(?P<path>/[^ \t\n]+)(?:[ \t]+(?P<rest>[^\n]*))?")
 
 
 def environment(
@@ -51,8 +52,8 @@ def interpreters(test: Test) -> tuple[str, ...]:
         return ()
     found = [match["path"].decode(errors="replace")]
     if PurePosixPath(found[0]).name == "env":
-        words = (match["rest"] or b"").decode(errors="replace").split()
-        found += [word for word in words if not word.startswith("-") and "=" not in word][:1]
+        words = re.split(r"[ \t]+", (match["rest"] or b"").decode(errors="replace").strip(" \t"))
+        found += [word for word in words if word and word[0] != "-" and "=" not in word][:1]
     return tuple(found)
 
 
@@ -78,6 +79,8 @@ def ending(  # noqa: PLR0911 - a table, read top down
     """
     if not done.started:
         return Ending(Outcome.BROKEN, f"the test never started: {done.failure}")
+    if exhausted and done.code not in {0, SKIPPED}:
+        return Ending(Outcome.BROKEN, exhausted, done.code)
     if done.panic:
         return Ending(Outcome.PANICKED, done.panic)
     if done.timed_out:
@@ -85,9 +88,7 @@ def ending(  # noqa: PLR0911 - a table, read top down
     if done.code == 0:
         return Ending(Outcome.PASSED, "", 0)
     if done.code == SKIPPED:
-        return Ending(Outcome.SKIPPED, f"exit {SKIPPED}: the test skipped itself", SKIPPED)
-    if exhausted:
-        return Ending(Outcome.BROKEN, exhausted, done.code)
+        return Ending(Outcome.SKIPPED, f"exit {SKIPPED}", SKIPPED)
     return Ending(Outcome.FAILED, exceeded or _how(done), done.code)
 
 
