@@ -95,7 +95,9 @@ Examples:
 @click.argument("releases", nargs=-1, required=True, shell_complete=opt.complete_release)
 @opt.where
 @opt.installing
-@click.option("--jobs", "-j", type=click.IntRange(1), default=1, show_default=True)
+@click.option(
+    "--jobs", "-j", type=click.IntRange(1), default=1, metavar="N", help="Installations at a time."
+)
 @click.option("--refresh", is_flag=True, help="Destroy what is installed under the name first.")
 @opt.verbose
 @click.pass_context
@@ -131,7 +133,7 @@ def shell(ctx: click.Context, /, release: str, **options: Any) -> None:
     from behunt.drive.shell import shell as lend  # noqa: PLC0415
 
     chosen = opt.release_of(release, options)
-    argv = rest_of(ctx) or ["/bin/sh", "-l"]
+    argv = rest_of(ctx) or ["/bin/sh", "-i"]
     with _lab(ctx, options) as lab:
         code = lend(lab, chosen, argv, network=options["network"])
     ctx.exit(code if code >= 0 else 128 - code)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
 import click
-from click.core import ParameterSource
 
 from behunt.cli import options as opt
+from behunt.cli import resuming
 from behunt.cli.groups import DefaultGroup, TakesCommand, rest_of
 from behunt.cli.report import write
 from behunt.errors import UsageError
@@ -21,9 +21,7 @@ if TYPE_CHECKING:
     from behunt.drive.asked import Asked
     from behunt.drive.lab import Lab
     from behunt.model import Hunt, Release
-    from behunt.results.sessions import Session
 
-_LATEST = 0  # what --resume without a number stands for
 # DESIGN: exit codes of `behunt bisect`; 1 is an error, 2 usage, 130 interrupted.
 EXIT_CODES = {
     "found": 0,
@@ -36,11 +34,11 @@ EXIT_CODES = {
 _EXAMPLES = """\b
 Examples:
   behunt bisect --os debian --from 11 --to sid test.sh
-  behunt bisect --from debian-11 --to 13 --package python3 -- python3 -c 'import crypt'
-  behunt bisect --os debian --to latest --jobs 2 test.sh     walk back from the newest
+  behunt bisect --os debian --to sid --jobs 2 test.sh     look for the old end
   behunt bisect --find fix --from debian-12 --to sid test.sh
-  behunt bisect --catalogue builds.toml --runner none --from 1 --to 65 test.sh
-  behunt bisect --resume                                     the latest, if unfinished
+  behunt bisect --from debian-11 --to 12 -- sh -c 'test ! -L /bin'
+  behunt bisect --catalogue builds.toml --from 1 --to 65 test.sh
+  behunt bisect --resume                                  the latest session
   behunt bisect log 3 > hunt.log; behunt bisect replay hunt.log
 
 Exit status: 0 found, 1 error, 2 usage, 3 ambiguous (an interval remains), 4 an
@@ -94,7 +92,7 @@ def bisect() -> None:
 )
 @click.option("--thorough", is_flag=True, help="Also test what is presumed untestable.")
 @click.option(
-    "--jobs", "-j", type=click.IntRange(1), default=1, show_default=True, help="Trials at a time."
+    "--jobs", "-j", type=click.IntRange(1), default=1, metavar="N", help="Trials at a time."
 )
 @click.option(
     "--timeout-is",
@@ -111,7 +109,7 @@ def bisect() -> None:
     "--resume",
     type=int,
     is_flag=False,
-    flag_value=_LATEST,
+    flag_value=resuming.LATEST,
     metavar="[SESSION]",
     help="Go on with an interrupted session, by default the latest.",
 )
@@ -132,8 +130,9 @@ def start(ctx: click.Context, /, test: Path | None, resume: int | None, **option
         return
     if test is not None or rest:
         raise UsageError("--resume goes on with the test of its session", "leave the test away")
-    session = _unfinished(ctx.obj, resume)
-    _hunt(ctx, from_params(session.params), options, lambda lab: go_on(lab, session))
+    session = resuming.unfinished(ctx.obj, resume)
+    going_on = resuming.changed(ctx, from_params(session.params), options)
+    _hunt(ctx, going_on, options, lambda lab: go_on(lab, session, going_on))
 
 
 def _asked(
@@ -157,6 +156,7 @@ def _asked(
         jobs=options["jobs"],
         budget=Budget(options["max_trials"], options["max_time"]),
         settings=opt.settings_of(options),
+        catalogues=tuple(str(path.absolute()) for path in options["own"]),
     )
 
 
@@ -184,20 +184,6 @@ def _range(options: dict[str, Any]) -> tuple[tuple[Release, ...], bool]:
     return catalogue.select(known, selection), from_ is None and to is not None
 
 
-def _unfinished(place: opt.Place, number: int) -> Session:
-    from behunt.drive.evidence import session_of  # noqa: PLC0415
-    from behunt.results.sessions import State  # noqa: PLC0415
-    from behunt.results.store import Results  # noqa: PLC0415
-
-    with Results.open(place.results_path) as results:
-        session = session_of(results, None if number == _LATEST else number)
-    if session.state is State.ENDED and (session.conclusion or {}).get("outcome") != "budget":
-        raise UsageError(
-            f"session {session.id} has ended", f"see `behunt report {session.id}`, or hunt anew"
-        )
-    return session
-
-
 def _hunt(
     ctx: click.Context, asked: Asked, options: dict[str, Any], drive: Callable[[Lab], Hunt]
 ) -> None:
@@ -220,24 +206,13 @@ def _hunt(
         ):
             hunt = drive(lab)
     except InterruptedHuntError as error:
-        error.hint = f"go on with: {_resume_line(ctx, error.session)}"
+        error.hint = f"go on with: {resuming.command(ctx, error.session)}"
         raise
-    _tell(place, hunt, options)
+    _tell(ctx, hunt, options)
     ctx.exit(EXIT_CODES[hunt.outcome])
 
 
-def _resume_line(ctx: click.Context, session: int) -> str:
-    place: opt.Place = ctx.obj
-    root = ctx.find_root()
-    words = ["behunt"]
-    if root.get_parameter_source("home") is not ParameterSource.DEFAULT:
-        words += ["--home", str(place.home)]
-    if place.results:
-        words += ["--results", place.results]
-    return shlex.join([*words, "bisect", "--resume", str(session)])
-
-
-def _tell(place: opt.Place, hunt: Hunt, options: dict[str, Any]) -> None:
+def _tell(ctx: click.Context, hunt: Hunt, options: dict[str, Any]) -> None:
     from behunt.drive.asked import from_params  # noqa: PLC0415
     from behunt.drive.evidence import reproductions, session_of  # noqa: PLC0415
     from behunt.report.data import gather  # noqa: PLC0415
@@ -245,19 +220,18 @@ def _tell(place: opt.Place, hunt: Hunt, options: dict[str, Any]) -> None:
     from behunt.report.summary import summary  # noqa: PLC0415
     from behunt.results.store import Results  # noqa: PLC0415
 
+    place: opt.Place = ctx.obj
     with Results.open(place.results_path) as results:
         asked = from_params(session_of(results, hunt.session).params)
-        again = reproductions(hunt, asked)
+        again = reproductions(hunt, asked, resuming.program(ctx))
+        if options["as_json"]:
+            click.echo(json.dumps(as_json(hunt), indent=2))
+        else:
+            click.echo(summary(hunt, again), nl=False)
         if options["html"]:
             from behunt.report.page import html  # noqa: PLC0415 - pandas and jinja2
 
             write(str(options["html"]), html(gather(results, hunt, again)))
-    if options["as_json"]:
-        click.echo(json.dumps(as_json(hunt), indent=2))
-    else:
-        click.echo(summary(hunt, again), nl=False)
-        if options["html"]:
-            click.echo(f"\nThe report is in {options['html']}")
 
 
 @bisect.command(epilog="Example: behunt bisect log 3 > hunt.log")
@@ -292,6 +266,10 @@ def replay(ctx: click.Context, /, file: IO[str], **options: Any) -> None:
     from behunt.results.log import read_log  # noqa: PLC0415
 
     params, answers = read_log(file.read())
+    own = [*options["own"], *map(Path, params.get("catalogues", ()))]
+    options["own"] = tuple(dict.fromkeys(path.absolute() for path in own))
     releases = [opt.release_of(name, options) for name in params.get("releases", ())]
     asked = from_brief(params, releases)
-    _hunt(ctx, asked, options, lambda lab: hunt_for(lab, asked, answers))
+    # What is not in the log was left out for a reason: it is asked, not remembered.
+    fresh = replace(asked, settings=replace(asked.settings, fresh=True))
+    _hunt(ctx, fresh, options, lambda lab: hunt_for(lab, asked, answers))

@@ -6,11 +6,12 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import click
 
 from behunt import __version__
+from behunt.cli import settings
 from behunt.cli.be import be
 from behunt.cli.bisect import bisect
 from behunt.cli.completion import completion
@@ -20,7 +21,7 @@ from behunt.cli.releases import releases
 from behunt.cli.report import report
 from behunt.cli.results import results
 from behunt.cli.run import run
-from behunt.errors import BehuntError, UsageError
+from behunt.errors import BehuntError
 
 
 def default_home() -> Path:
@@ -33,37 +34,14 @@ def default_home() -> Path:
 
 def _configured(ctx: click.Context, _param: click.Parameter, value: Path | None) -> Path | None:
     """Read defaults from a behunt.toml, before the other options are looked at."""
-    file = value or next((path for path in _config_files() if path.is_file()), None)
+    file = value or settings.file()
     if file is not None:
-        ctx.default_map = _defaults(file)
+        ctx.default_map = settings.defaults(cli, file)
     return file
 
 
-def _config_files() -> list[Path]:
-    xdg = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    return [Path("behunt.toml"), xdg / "behunt" / "behunt.toml", Path("/etc/behunt.toml")]
-
-
-def _defaults(file: Path) -> dict[str, Any]:
-    """`runner = "uml"` holds for every command that has the option, `[bisect]` for that one."""
-    import tomllib  # noqa: PLC0415 - only where there is a file
-
-    try:
-        with file.open("rb") as text:
-            settings = tomllib.load(text)
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"cannot read {file}: {error}", "correct it, or remove it") from error
-    common = {k.replace("-", "_"): v for k, v in settings.items() if not isinstance(v, dict)}
-    commands = {name: {**common, **settings.get(name, {})} for name in cli.commands}
-    # Groups pass their defaults on to the commands in them.
-    for name, command in cli.commands.items():
-        if isinstance(command, click.Group):
-            commands[name] |= dict.fromkeys(command.commands, commands[name])
-    return {**common, **commands}
-
-
 @click.group(
-    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "BEHUNT"},
+    context_settings={"help_option_names": ["-h", "--help"]},
     epilog="""\b
 Examples:
   behunt bisect --os debian --from 11 --to sid test.sh
@@ -86,22 +64,23 @@ Settings come from options, then BEHUNT_* variables, then behunt.toml here, in
 )
 @click.option(
     "--home",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     default=default_home,
     metavar="DIR",
     help="Where releases, logs and results are kept.",
 )
 @click.option(
-    "--results", "results_url", metavar="URL", default="", help="Another results database."
+    "--database", metavar="URL", default="", help="Keep results in this SQLAlchemy database."
 )
 @click.pass_context
-def cli(ctx: click.Context, home: Path, results_url: str) -> None:
+def cli(ctx: click.Context, home: Path, database: str) -> None:
     """Hunt regressions over historical operating-system releases."""
-    ctx.obj = Place(home.expanduser().absolute(), results_url)
+    ctx.obj = Place(home.expanduser().absolute(), database)
 
 
 for command in (bisect, run, releases, be, results, report, doctor, completion):
     cli.add_command(command)
+settings.listen(cli)
 
 
 def main() -> NoReturn:
@@ -118,9 +97,6 @@ def main() -> NoReturn:
         code = _tell(error.message, error.hint, error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         code = _tell("interrupted", "", 130)
-    except BrokenPipeError:  # the reader of our output has enough: `behunt releases | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 141
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         code = _tell(f"{where}{error.strerror or error}", "check the disk and permissions", 1)

@@ -24,11 +24,11 @@ class Place:
     """Where behunt keeps things: what every command is handed as its object."""
 
     home: Path
-    results: str = ""  # SQLAlchemy URL, instead of the home's own database
+    database: str = ""  # SQLAlchemy URL, instead of the home's own database
 
     @property
     def results_path(self) -> Path | str:
-        return self.results or self.home / "results.db"
+        return self.database or self.home / "results.db"
 
 
 class Size(click.ParamType[int]):
@@ -129,12 +129,24 @@ testing = together(
         metavar="PATH",
         help="Lay this file or directory beside the test; repeat.",
     ),
-    click.option("--env", multiple=True, metavar="NAME=VALUE", help="For the test; repeat."),
+    click.option("--env", multiple=True, metavar="NAME=VALUE", help="Set it for the test; repeat."),
     click.option("--network", is_flag=True, help="Let the test reach the network."),
-    click.option("--memory", type=Size(), metavar="SIZE", help="Most that a trial may use."),
-    click.option("--processes", type=click.IntRange(1), metavar="N", help="Most at a time."),
-    click.option("--cpus", type=click.FloatRange(0.01), metavar="N", help="Most, say 0.5."),
-    click.option("--disk", type=Size(), metavar="SIZE", help="Most that a clone may grow by."),
+    click.option(
+        "--memory", type=Size(), metavar="SIZE", help="Memory that a trial may use at most."
+    ),
+    click.option(
+        "--processes",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Processes that a trial may have at most.",
+    ),
+    click.option(
+        "--cpus",
+        type=click.FloatRange(0.01),
+        metavar="N",
+        help="Processors that a trial may use, say 0.5.",
+    ),
+    click.option("--disk", type=Size(), metavar="SIZE", help="What a clone may grow by at most."),
     click.option(
         "--upper",
         type=click.Choice(["memory", "disk"]),
@@ -160,6 +172,10 @@ def settings_of(options: dict[str, Any]) -> Settings:
     from behunt.drive.lab import Settings  # noqa: PLC0415
     from behunt.model import Verdict  # noqa: PLC0415
 
+    if options.get("disk") and options.get("upper") == "disk":
+        raise UsageError(
+            "--disk limits clones that are kept in memory", "leave --upper disk away, or --disk"
+        )
     keyring: Path | None = options["keyring"]
     if keyring and not keyring.is_file():
         raise UsageError(f"there is no keyring {keyring}", "name a file of OpenPGP keys")

@@ -16,13 +16,13 @@ from behunt.model import Release
 
 _EXAMPLES = """\b
 Examples:
-  behunt releases                                      every FreeBSD release
-  behunt releases 9.3..11.1                            a range, ends included
-  behunt releases '11.*' 12.4 latest                   globs and single releases
+  behunt releases                                    every FreeBSD release
+  behunt releases 9.3..11.1                          a range, ends included
+  behunt releases '11.*' 12.4 latest                 globs and single ones
   behunt releases --os debian --exclude 'sid,testing'
   behunt releases --between 2014-01-01..2017-12-31 --order date
-  behunt releases --catalogue mine.toml                your own, in your order
-  behunt releases show freebsd-10.1                    all that is known of one
+  behunt releases --catalogue mine.toml              yours, in your order
+  behunt releases show freebsd-10.1                  all that is known of it
 """
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from behunt.cli.resuming import program
 from behunt.errors import HostError, UsageError
 
 if TYPE_CHECKING:
@@ -41,15 +42,15 @@ Examples:
 @_file_option("--markdown", "GitHub-flavoured Markdown")
 @_file_option("--junit", "JUnit XML")
 @_file_option("--json", "The object of `behunt bisect --json`")
-@click.pass_obj
-def report(place: Place, /, session: int | None, **wanted: str | None) -> None:
+@click.pass_context
+def report(ctx: click.Context, /, session: int | None, **wanted: str | None) -> None:
     """Report a bisection: the one with this SESSION number, else the latest.
 
     SESSION goes before the options. Without any, the summary is printed.
     """
     targets = {form: target for form, target in wanted.items() if target is not None}
     _check(session, targets)
-    evidence = _evidence(place.results_path, session)
+    evidence = _evidence(ctx, session)
     for form, target in targets.items():
         write(target, _FORMS[form](evidence))
     if not targets:
@@ -69,16 +70,18 @@ def _check(session: int | None, targets: Mapping[str, str]) -> None:
             )
 
 
-def _evidence(path: Path | str, number: int | None) -> Evidence:
+def _evidence(ctx: click.Context, number: int | None) -> Evidence:
     from behunt.drive import evidence  # noqa: PLC0415  slow to import
     from behunt.drive.asked import from_params  # noqa: PLC0415
     from behunt.report.data import gather  # noqa: PLC0415
     from behunt.results.store import Results  # noqa: PLC0415
 
-    with Results.open(path) as results:
+    place: Place = ctx.obj
+    with Results.open(place.results_path) as results:
         session = evidence.session_of(results, number)
         hunt = evidence.hunt_of(results, session.id)
-        return gather(results, hunt, evidence.reproductions(hunt, from_params(session.params)))
+        asked = from_params(session.params)
+        return gather(results, hunt, evidence.reproductions(hunt, asked, program(ctx)))
 
 
 def write(target: str, text: str) -> None:
@@ -91,7 +94,7 @@ def write(target: str, text: str) -> None:
         raise HostError(
             f"{target} cannot be written: {error.strerror}", "name a file in a directory of yours"
         ) from error
-    click.echo(target, err=True)
+    click.echo(f"The report is in {target}", err=True)
 
 
 def _html(evidence: Evidence) -> str:

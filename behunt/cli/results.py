@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from behunt.errors import UsageError
 from behunt.model import Outcome, Trial
 
 if TYPE_CHECKING:
@@ -36,9 +38,9 @@ Examples:
   behunt results --outcome failed --limit 5
   behunt results --session 3 --json"""
 )
-@click.option("--test", metavar="T", help="Only trials of the test with this name.")
-@click.option("--release", metavar="R", help="Only trials on this release (its id).")
-@click.option("--session", metavar="S", type=int, help="Only trials that this session ran.")
+@click.option("--test", metavar="NAME", help="Only trials of the test with this name.")
+@click.option("--release", metavar="RELEASE", help="Only trials on this release.")
+@click.option("--session", metavar="SESSION", type=int, help="Only trials that this session ran.")
 @click.option("--outcome", type=click.Choice([str(o) for o in Outcome]), help="Only these.")
 @click.option(
     "--limit",
@@ -52,11 +54,22 @@ Examples:
 @click.pass_obj
 def results(place: Place, /, *, limit: int, as_json: bool, **filters: Any) -> None:
     """List stored trials, newest first."""
+    if filters["release"]:
+        filters["release"] = _id_of(filters["release"])
     trials = _stored(place.results_path, limit=limit, **filters)
     if as_json:
         click.echo(json.dumps([asdict(trial) for trial in trials], indent=2))
     else:
         click.echo(_table(trials) if trials else "no trial matches")
+
+
+def _id_of(name: str) -> str:
+    """The id of the release that `name` means; `name` itself where no shipped catalogue knows."""
+    from behunt.cli.options import release_of  # noqa: PLC0415 -- reads a catalogue
+
+    with contextlib.suppress(UsageError):
+        return release_of(name, {"os": None, "arch": None, "own": ()}).id
+    return name
 
 
 def _stored(

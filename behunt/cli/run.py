@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from behunt.model import Answered
 
 TIMED_OUT = 124  # as timeout(1)
+NOT_ANSWERED = 125  # as chroot(1) and env(1) when they fail themselves
 
 
 @click.command(
@@ -28,7 +29,7 @@ Examples:
   behunt run --runner uml debian-11 -- uname -r
 
 The exit status is the test's own; 124 when it timed out, 128+N when signal N
-ended it, 1 when it could not be run.""",
+ended it, 125 when it was skipped or could not be run: git bisect skips that.""",
 )
 @click.argument("release", shell_complete=opt.complete_release)
 @click.argument("test", required=False, type=click.Path(path_type=Path))
@@ -92,6 +93,8 @@ def _exit_code(answered: Answered) -> int:
     trial = answered.trial
     if trial.outcome is Outcome.TIMEOUT:
         return TIMED_OUT
-    if trial.exit_code is None or trial.outcome is Outcome.BROKEN:
-        return 0 if trial.outcome is Outcome.PASSED else 1
+    if trial.outcome is Outcome.BROKEN:
+        return NOT_ANSWERED
+    if trial.exit_code is None:
+        return 1
     return trial.exit_code if trial.exit_code >= 0 else 128 - trial.exit_code

@@ -39,6 +39,7 @@ class Asked:
     jobs: int = 1
     budget: Budget = NO_END
     settings: Settings = Settings()  # noqa: RUF009 - frozen
+    catalogues: tuple[str, ...] = ()  # files of the user's that the releases are from
 
     def to_params(self) -> dict[str, Any]:
         """As JSON can hold it; read back by `from_params`."""
@@ -49,6 +50,7 @@ class Asked:
             "open_start": self.open_start,
             "jobs": self.jobs,
             "budget": asdict(self.budget),
+            "catalogues": list(self.catalogues),
             "settings": {**asdict(self.settings), "timeout_is": str(self.settings.timeout_is)},
             "test": _test_params(self.test),
             "releases": [_release_params(release) for release in self.releases],
@@ -67,6 +69,7 @@ def from_params(params: Mapping[str, Any]) -> Asked:
         open_start=params["open_start"],
         jobs=params["jobs"],
         budget=Budget(**params["budget"]),
+        catalogues=tuple(params["catalogues"]),
         settings=Settings(
             **{
                 **settings,
@@ -99,12 +102,15 @@ def from_brief(params: Mapping[str, Any], releases: Sequence[Release]) -> Asked:
                 whole["test"]["argv"] = value
             elif name != "releases":
                 whole[name] = {**whole[name], **value} if isinstance(value, dict) else value
-        return replace(from_params(whole), releases=tuple(releases))
+        asked = replace(from_params(whole), releases=tuple(releases))
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(
             f"the log's first command cannot be understood: {error}",
             "`behunt bisect log` shows what it looks like",
         ) from error
+    if not asked.runner:
+        raise UsageError("the log names no runner", "add one to its first command: --runner none")
+    return asked
 
 
 def _usual() -> dict[str, Any]:

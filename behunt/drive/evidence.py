@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 
 from behunt.drive.asked import Asked, from_params
 from behunt.drive.bisect import Search
@@ -44,17 +45,22 @@ def hunt_of(results: Results, number: int | None = None) -> Hunt:
     )
 
 
-def reproductions(hunt: Hunt, asked: Asked) -> tuple[tuple[str, str], ...]:
-    """(label, command) that asks the two neighbours of the change again."""
+def reproductions(
+    hunt: Hunt, asked: Asked, program: Sequence[str] = ("behunt",)
+) -> tuple[tuple[str, str], ...]:
+    """(label, command) that asks the two neighbours of the change again.
+
+    `program` is how behunt is called so that it finds the same home.
+    """
     fixed = hunt.find is Find.FIX
     labels = ("last bad", "first good") if fixed else ("last good", "first bad")
     pairs = zip(labels, (hunt.before, hunt.after), strict=True)
-    return tuple((label, rerun(asked, release)) for label, release in pairs if release)
+    return tuple((label, rerun(asked, release, program)) for label, release in pairs if release)
 
 
-def rerun(asked: Asked, release: str) -> str:
+def rerun(asked: Asked, release: str, program: Sequence[str] = ("behunt",)) -> str:
     """The command line that asks `release` once more, whatever is cached."""
-    words = ["behunt", "run", "--fresh", "--runner", asked.runner, *_terms(asked)]
+    words = [*program, "run", "--fresh", "--runner", asked.runner, *_terms(asked)]
     files = {file.name: str(file.path) for file in asked.test.files}
     program, *arguments = asked.test.argv
     script = files.pop(program.removeprefix("./"), None)
@@ -74,6 +80,8 @@ def _terms(asked: Asked) -> list[str]:
         words += ["--timeout", f"{test.timeout:g}"]
     if test.network:
         words.append("--network")
+    for file in asked.catalogues:
+        words += ["--catalogue", file]
     for package in asked.settings.packages:
         words += ["--package", package]
     for name, value in (

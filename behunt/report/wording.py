@@ -150,13 +150,12 @@ def grounds(hunt: Hunt) -> tuple[str, ...]:
 
 
 def stop(text: str) -> str:
-    """A sentence: with a capital and a full stop."""
+    """A sentence: with a full stop, and a capital unless it begins with the id of a release."""
     text = text.strip()
-    return (
-        f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '!', '?')) else '.'}"
-        if text
-        else ""
-    )
+    if not text:
+        return ""
+    first = text if "-" in text.split()[0] else text[:1].upper() + text[1:]
+    return first if text.endswith((".", "!", "?")) else f"{first}."
 
 
 def _coverage(hunt: Hunt) -> str:
