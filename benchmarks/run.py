@@ -25,7 +25,9 @@ def figures(part: str) -> Any:
 
 def machine() -> str:
     cores = Path("/proc/cpuinfo").read_text(encoding="utf-8").count("processor\t")
-    return f"{cores} cores, Linux {platform.release().split('-')[0]}, Python {sys.version.split()[0]}"
+    return (
+        f"{cores} cores, Linux {platform.release().split('-')[0]}, Python {sys.version.split()[0]}"
+    )
 
 
 def main() -> None:
@@ -47,10 +49,16 @@ def table(found: dict[str, Any]) -> str:
     """The Markdown between README's markers."""
     overhead, startup, demo = found["overhead"], found["startup"], found["demo"]
     rows = [
-        ("one trial (clone, enter, `true`, destroy, record)", f"{overhead['behunt_ms']} ms",
-         f"{overhead['by_hand_ms']} ms by hand, unrecorded: {overhead['ratio']} ×"),
-        ("`behunt --help`", f"{startup['help_ms']} ms",
-         f"{startup['click_ms']} ms for `import click`: {startup['ratio']} ×"),
+        (
+            "one trial (clone, enter, `true`, destroy, record)",
+            f"{overhead['behunt_ms']} ms",
+            f"{overhead['by_hand_ms']} ms by hand, unrecorded: {overhead['ratio']} ×",
+        ),
+        (
+            "`behunt --help`",
+            f"{startup['help_ms']} ms",
+            f"{startup['click_ms']} ms for `import click`: {startup['ratio']} ×",
+        ),
         ("`behunt releases`", f"{startup['releases_ms']} ms", ""),
         ("`make demo`, nothing installed", f"{demo['cold_s']} s", "four or five installations"),
         ("the same from archives", f"{demo['warm_s']} s", ""),
