@@ -37,7 +37,7 @@ def next_probes(
     if evidence.refusal is not None:
         return ()
     if evidence.unproved:
-        return tuple(end for end in evidence.unproved if end not in running)[:want]
+        return tuple(end for end in evidence.unproved if end not in running)[: max(0, want)]
     if evidence.before is None:
         return _walk_back(evidence, want, running)
     chance = evidence.testability.chance if evidence.unknown else _certain

@@ -104,6 +104,7 @@ def test_a_search_ends_at_an_end_that_forbids_it(
         ("+.......-", 1, (4,), (2,)),
         ("+.......-", 1, (2, 4), (6,)),
         ("+.......-", 0, (), ()),
+        (".........", -1, (), ()),
     ],
 )
 def test_which_releases_are_asked(
@@ -115,14 +116,18 @@ def test_which_releases_are_asked(
 def test_a_window_is_jumped_out_of() -> None:
     probes, conclusion = hunt("+" + "+" * 16 + "?" * 32 + "-" * 16)
     assert (conclusion.before, conclusion.after) == (16, 49)
-    assert len([i for i in probes if 17 <= i < 49]) <= 10
+    assert len([i for i in probes if 17 <= i < 49]) <= 12
 
 
-def test_a_single_untestable_release_costs_one_trial_at_most() -> None:
-    plain, _ = hunt("+" * 49 + "-" * 16)
-    probes, conclusion = hunt("+" * 32 + "?" + "+" * 16 + "-" * 16)
-    assert conclusion.kind is FOUND
-    assert len(probes) <= len(plain) + 1
+@pytest.mark.parametrize("untestable", [8, 16, 32, 48])
+@pytest.mark.parametrize("first_bad", [1, 30, 31, 33, 34, 64])
+def test_a_single_untestable_release_costs_little(untestable: int, first_bad: int) -> None:
+    history = ["+"] * first_bad + ["-"] * (65 - first_bad)
+    history[untestable] = "?"
+    probes, conclusion = hunt("".join(history))
+    beside = untestable in {first_bad - 1, first_bad}
+    assert conclusion.kind is (AMBIGUOUS if beside else FOUND)
+    assert len(probes) <= 2 + 6 + 3
 
 
 def test_presumed_releases_are_tested_only_when_thorough() -> None:

@@ -71,17 +71,20 @@ def check(history: History, conclusion: Conclusion) -> tuple[int, int]:
     return before, after
 
 
+@settings(deadline=None)
 @given(histories(), st.integers(1, 9))
 def test_the_truth_is_always_inside_and_never_over_claimed(history: History, want: int) -> None:
     check(history, search(history, Question(history.n), {}, want))
 
 
+@settings(deadline=None)
 @given(histories(), st.integers(1, 9))
 def test_a_thorough_search_finds_the_narrowest_interval(history: History, want: int) -> None:
     question = Question(history.n, thorough=True)
     assert check(history, search(history, question, {}, want)) == history.best()
 
 
+@settings(deadline=None)
 @given(histories())
 def test_a_window_costs_no_precision(history: History) -> None:
     low, high = min(history.untestable, default=0), max(history.untestable, default=0)
@@ -89,6 +92,7 @@ def test_a_window_costs_no_precision(history: History) -> None:
     assert check(window, search(window, Question(window.n), {})) == window.best()
 
 
+@settings(deadline=None)
 @given(histories(), st.data())
 def test_answers_known_before_are_used_in_whatever_order_they_came(
     history: History, data: st.DataObject
@@ -106,6 +110,7 @@ def test_answers_known_before_are_used_in_whatever_order_they_came(
     check(history, search(history, question, seen))
 
 
+@settings(deadline=None)
 @given(histories(), st.integers(1, 6), st.data())
 def test_probes_that_finish_in_any_order_come_to_the_same_end(
     history: History, jobs: int, data: st.DataObject
@@ -125,6 +130,7 @@ def test_probes_that_finish_in_any_order_come_to_the_same_end(
     assert check(history, conclude(question, seen)) == history.best()
 
 
+@settings(deadline=None)
 @given(histories(), st.booleans(), st.booleans())
 def test_a_fix_is_a_break_seen_from_the_other_side(
     history: History,
@@ -145,13 +151,14 @@ def test_a_fix_is_a_break_seen_from_the_other_side(
         assert (mirrored.before, mirrored.after) == (found.before, found.after)
 
 
+@settings(deadline=None)
 @given(histories(), st.integers(1, 9))
 def test_the_walk_back_finds_what_the_search_from_an_end_finds(history: History, want: int) -> None:
     question = Question(history.n, thorough=True, open_start=True)
     assert check(history, search(history, question, {}, want)) == history.best()
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(st.sampled_from(Verdict), min_size=2, max_size=24), st.booleans())
 def test_any_answers_at_all_end_in_a_conclusion_that_they_support(
     verdicts: list[Verdict],
