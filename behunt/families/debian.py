@@ -13,7 +13,9 @@ from behunt.model import Package
 DEFAULT_MIRROR = "http://deb.debian.org/debian"
 KEYRINGS = Path("/usr/share/keyrings")
 APT_PROXY = "Acquire::http::Proxy"
-_ONE_LINE = re.compile(r"^\s*deb\s+(?:\[[^\]]*\]\s+)?(?P<uri>\S+)\s+\S+", re.MULTILINE)
+_ONE_LINE = re.compile(
+    r"^[ \t]*deb[ \t]+(?:\[[^\]\n]*\][ \t]+)?(?P<uri>\S+)[ \t]+\S+", re.MULTILINE
+)
 # Debian policy 5.6.1
 _PACKAGE_NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+")
 

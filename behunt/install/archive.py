@@ -9,6 +9,7 @@ from pathlib import Path
 from behunt.errors import HostError
 from behunt.hosts.local import LocalHost
 from behunt.hosts.sandbox import Sandbox
+from behunt.install import tar
 from behunt.model import Build, Package
 
 _SANDBOX = Sandbox(namespaces=("mount", "pid", "net", "ipc"))
@@ -61,7 +62,6 @@ def unpack(directory: Path, key: str, root: Path) -> None:
 def _tar(argv: list[str]) -> None:
     done = LocalHost(_SANDBOX, "archiver").run(argv, timeout=_TIMEOUT)
     if done.code != 0:
-        said = (done.err.strip().splitlines() or [done.how])[-1]
         raise HostError(
-            f"tar failed: {said}", "make room (`behunt be prune`), or apt install tar zstd"
+            f"tar failed: {tar.why(done)}", "make room (`behunt be prune`), or apt install tar zstd"
         )

@@ -53,7 +53,7 @@ class Mmdebstrap:
                 f"--architectures={order.release.arch}",
                 _suite(order),
                 order.release.trait("components", "main"),
-                f"signed-by={_keyring(order).name}",
+                f"signed-by={_trusted(order)}",
             ]
         )
 
@@ -138,6 +138,14 @@ def _keyring(order: Order) -> Path:
     return debian.KEYRINGS / order.release.trait("keyring", "debian-archive-keyring.gpg")
 
 
+def _trusted(order: Order) -> str:
+    """The keyring as the recipe knows it; Debian's own by name, as it gains keys over the years."""
+    path = _keyring(order)
+    if not order.keyring or not path.is_file():
+        return path.name
+    return f"{path.name}:{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
+
+
 def _sealed_build(recipe: str, order: Order, origin: Origin, root: Path) -> Build:
     lists = root / "var/lib/apt/lists"
     used = sorted(lists.glob("*_InRelease")) + sorted(lists.glob("*_Release"))
@@ -175,7 +183,7 @@ class _Lines:
     def why(self) -> str:
         """The line that tells most: apt's own errors before mmdebstrap's account of them."""
         lines = [line for line in self.text.splitlines() if line]
-        for prefix in ("E: The repository", "W: GPG error", "E: ", "dpkg: error"):
+        for prefix in ("W: GPG error", "E: The repository", "E: ", "dpkg: error"):
             for line in lines:
                 if line.startswith(prefix):
                     return line

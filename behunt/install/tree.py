@@ -9,6 +9,7 @@ from pathlib import Path
 from behunt.errors import InstallError, UsageError
 from behunt.hosts.local import LocalHost
 from behunt.hosts.sandbox import Sandbox
+from behunt.install import tar
 from behunt.install.protocol import Order, Origin, Say
 from behunt.model import Build, sha256_of
 
@@ -50,10 +51,8 @@ class Tree:
         argv = arguments(Path(origin.url), root)
         done = LocalHost(_SANDBOX, "installer").run(argv, timeout=order.timeout)
         if done.code != 0:
-            errors = [line for line in done.err.splitlines() if "Exiting with failure" not in line]
-            why = errors[-1] if errors else done.how
             raise InstallError(
-                f"cannot install {order.release.id} from {origin.url}: {why}",
+                f"cannot install {order.release.id} from {origin.url}: {tar.why(done)}",
                 "check that it is a whole root (`tar tf` lists a tarball), and that there is room",
             )
         return Build(self.recipe(order), ((origin.url, origin.digest),))

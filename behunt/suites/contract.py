@@ -69,9 +69,7 @@ class Ending:
     exit_code: int | None = None
 
 
-def ending(  # noqa: PLR0911 - a table, read top down
-    done: Completed, *, exhausted: str = "", exceeded: str = ""
-) -> Ending:
+def ending(done: Completed, *, exhausted: str = "", exceeded: str = "") -> Ending:
     """What the end of a test means.
 
     `exhausted` names a resource of the harness that gave out: then a failure says nothing about
@@ -79,16 +77,15 @@ def ending(  # noqa: PLR0911 - a table, read top down
     """
     if not done.started:
         return Ending(Outcome.BROKEN, f"the test never started: {done.failure}")
-    if exhausted and done.code not in {0, SKIPPED}:
+    if done.code in {0, SKIPPED} and not (done.panic or done.timed_out):
+        skipped = Ending(Outcome.SKIPPED, f"exit {SKIPPED}", SKIPPED)
+        return skipped if done.code else Ending(Outcome.PASSED, "", 0)
+    if exhausted:
         return Ending(Outcome.BROKEN, exhausted, done.code)
     if done.panic:
         return Ending(Outcome.PANICKED, done.panic)
     if done.timed_out:
         return Ending(Outcome.TIMEOUT, f"no end within {done.seconds:.0f} s: killed", None)
-    if done.code == 0:
-        return Ending(Outcome.PASSED, "", 0)
-    if done.code == SKIPPED:
-        return Ending(Outcome.SKIPPED, f"exit {SKIPPED}", SKIPPED)
     return Ending(Outcome.FAILED, exceeded or _how(done), done.code)
 
 

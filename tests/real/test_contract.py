@@ -546,9 +546,10 @@ def test_an_interrupted_trial_leaves_no_answer(
     stopper.join()
     assert any_lab.results.trials() == []
     assert alive(marker) == []
+    seen: list[bytes] = []
     with pytest.raises(InterruptedTrialError):
-        trial_of(any_lab, release, write("exit 0"))
-    assert any_lab.results.trials() == []
+        trial_of(any_lab, release, write("echo ran"), sink=seen.append)
+    assert (seen, any_lab.results.trials()) == ([], [])
 
 
 def test_trials_at_once_do_not_meet(lab: Lab, release: Release, write: Write) -> None:

@@ -178,9 +178,12 @@ def test_the_archive_serves_when_the_mirror_is_gone(fresh: Fresh, tmp_path: Path
 def test_the_same_release_is_installed_once_by_many(home: Home) -> None:
     events: list[Event] = []
     release = release_called("12")
-    with lab_in(home.path, events) as one, lab_in(home.path, events) as two:
-        with ThreadPoolExecutor(4) as pool:
-            found = list(pool.map(lambda lab: ensure(lab, release), [one, two, one, two]))
+    with (
+        lab_in(home.path, events) as one,
+        lab_in(home.path, events) as two,
+        ThreadPoolExecutor(4) as pool,
+    ):
+        found = list(pool.map(lambda lab: ensure(lab, release), [one, two, one, two]))
     assert len(how(events)) == 1
     assert len(set(found)) == 1
 
@@ -272,6 +275,15 @@ def test_a_key_that_the_machine_trusts_is_not_enough(
     assert "GPG error" in error.message
     assert "NO_PUBKEY" in error.message
     assert "signature" in error.hint
+
+
+def test_what_is_installed_does_not_vouch_for_another_key(home: Home, wrong_keyring: Path) -> None:
+    release = release_called("12")
+    with lab_in(home.path) as lab:
+        trusted = ensure(lab, release)
+    assert "NO_PUBKEY" in refused(home, release, keyring=str(wrong_keyring)).message
+    with lab_in(home.path) as lab:
+        assert ensure(lab, release).identity == trusted.identity
 
 
 def test_a_keyring_that_is_not_there(home: Home, tmp_path: Path) -> None:
@@ -527,14 +539,14 @@ def test_sigkill_leaves_no_process_and_no_mount(tmp_path: Path, moment: str) -> 
 def test_an_installation_can_be_interrupted(tmp_path: Path) -> None:
     stopping: list[threading.Thread] = []
 
-    class StopAtInstalling(list[Event]):
+    class StopAtUpdate(list[Event]):
         def append(self, event: Event) -> None:
             text = event.text if isinstance(event, InstallProgress) else ""
-            if "installing essential packages" in text and not stopping:
+            if "running apt-get update" in text and not stopping:
                 stopping.append(threading.Thread(target=lab.stop))
                 stopping[0].start()
 
-    with lab_in(tmp_path / "home", StopAtInstalling()) as lab:
+    with lab_in(tmp_path / "home", StopAtUpdate()) as lab:
         with pytest.raises(InterruptedTrialError):
             ensure(lab, release_called("12"))
         stopping[0].join()

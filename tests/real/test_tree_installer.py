@@ -143,7 +143,7 @@ def nothing_is_left(lab: Lab) -> None:
 def test_what_is_no_tarball_is_an_error(own: Own, lab: Lab, content: bytes) -> None:
     (own.directory / "root.tar.gz").write_bytes(content)
     release = own.release('source = "root.tar.gz"')
-    with pytest.raises(InstallError, match="cannot install demo-1-amd64 from .*: tar:"):
+    with pytest.raises(InstallError, match="cannot install demo-1-amd64 from"):
         ensure(lab, release)
     nothing_is_left(lab)
 
