@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 COMMAND = (sys.executable, "-m", "behunt")
 # What a machine needs to reach its mirrors and its Python; nothing of the user's settings.
@@ -33,6 +33,11 @@ class Behunt:
 
     place: Path
     home: Path
+
+    @classmethod
+    def below(cls, directory: Path) -> Self:
+        (directory / "place").mkdir()
+        return cls(directory / "place", directory / "home")
 
     def environment(self, extra: Mapping[str, str] = {}) -> dict[str, str]:
         passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}

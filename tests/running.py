@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import select
 import signal
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from behunt_cli import Behunt, Done
+from behunt_cli import Behunt, Done, executable, releases
+from tiny_root import tiny_root
 
 PATIENCE = 60.0  # seconds, on a machine however busy
+LAST, BREAKS = 17, 7
+LAST_GOOD, FIRST_BAD = "demo-6-amd64", "demo-7-amd64"
 
 
 def below(pid: int) -> list[int]:
@@ -79,34 +83,26 @@ class Running:
         return Done(self.process.returncode, out, said)
 
 
+Start = Callable[..., Running]
+
+
 class Questions:
-    """A test that tells when it is asked, and waits with its answer as long as `held`.
+    """A test that tells when it is asked, and waits until it may answer.
 
     For the runner `none` only: it reads and writes FIFOs in `place`.
     """
 
     def __init__(self, place: Path) -> None:
-        self.asked_fifo, self.go = place / "asked.fifo", place / "go"
-        os.mkfifo(self.asked_fifo)
-        self._asked = os.open(self.asked_fifo, os.O_RDWR)
-        os.mkfifo(self.go)
-        self._go = os.open(self.go, os.O_RDWR)
-        self.free()
+        self._names = place / "asked.fifo", place / "leave.fifo"
+        for name in self._names:
+            os.mkfifo(name)
+        self._asked, self._leave = (os.open(name, os.O_RDWR) for name in self._names)
 
     @property
     def script(self) -> str:
-        """Shell that asks: the version goes out, and one line comes in and goes back."""
-        return (
-            f'echo "$BEHUNT_VERSION" >{self.asked_fifo}\n'
-            f"read -r line <{self.go}; echo go >{self.go}\n"
-        )
-
-    def free(self) -> None:
-        os.write(self._go, b"go\n")
-
-    def hold(self) -> None:
-        """From now on whoever is asked waits."""
-        os.read(self._go, 99)
+        """Shell that asks: its version goes out, and it goes on when a line comes in."""
+        asked, leave = self._names
+        return f'echo "$BEHUNT_VERSION" >{asked}\nread -r _ <{leave}\n'
 
     def next(self) -> str:
         """The version that the test is asked for next."""
@@ -116,6 +112,33 @@ class Questions:
             version += os.read(self._asked, 1)
         return version.decode().strip()
 
+    def answer(self, times: int = 99) -> None:
+        """Let it answer so many times, by default as often as any hunt here asks."""
+        os.write(self._leave, b"\n" * times)
+
     def close(self) -> None:
         os.close(self._asked)
-        os.close(self._go)
+        os.close(self._leave)
+
+
+def hunt(behunt: Behunt, runner: str, body: str, last: int = LAST) -> list[str | Path]:
+    """The words of a hunt whose test breaks in BREAKS."""
+    source = {"source": str(tiny_root(behunt.place / "root"))} if runner == "namespace" else {}
+    catalogue = releases(behunt.place / "builds.toml", range(1, last + 1), **source)
+    test = executable(behunt.place / "test.sh", f"{body}\ntest $BEHUNT_VERSION -lt {BREAKS}")
+    ends = ("--from", "1", "--to", str(last))
+    return ["bisect", "--catalogue", catalogue, "--runner", runner, *ends, test]
+
+
+def finished(behunt: Behunt) -> Counter[str]:
+    """How many answers are stored for each release."""
+    stored = behunt("results", "--limit", "999", "--json").json
+    return Counter(t["release"] for t in stored if t["outcome"] != "broken")
+
+
+def nothing_is_left(behunt: Behunt) -> None:
+    assert str(behunt.home) not in Path("/proc/self/mountinfo").read_text()
+    assert behunt("be", "list").code == 0, "whoever comes next reaps"
+    left = [*behunt.home.glob("clones/*"), *behunt.home.glob("be/.*")]
+    left += [*behunt.home.glob("runs/*/inside"), *behunt.home.glob("locks/owner.*")]
+    assert left == []

@@ -33,8 +33,6 @@ from behunt.results.sessions import Session, State
 from behunt.search import Question, about_left, conclude, next_probes
 from behunt.storage.home import InUseError, exclusive
 
-_AGAIN = 0.2  # seconds
-
 
 class InterruptedHuntError(BehuntError):
     """The user ended it. Its session can be resumed."""
@@ -248,16 +246,9 @@ def _searched(lab: Lab, search: Search, began: float) -> bool:
         lab.stop()
         raise
     finally:
-        _end(lab, running)
+        lab.end(running)  # none of these leaves an answer
         pool.shutdown(wait=True, cancel_futures=True)
     return left <= 0
-
-
-def _end(lab: Lab, running: dict[Future[Answered], int]) -> None:
-    """End the trials that still run; none of them leaves an answer."""
-    # Again and again: one that was between two commands has started the spawner anew.
-    while running and wait(running, _AGAIN).not_done:
-        lab.stop()
 
 
 def _recall(lab: Lab, search: Search) -> None:

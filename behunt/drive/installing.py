@@ -5,21 +5,21 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from behunt.drive.choosing import way_out
-from behunt.drive.lab import InterruptedTrialError, Lab
+from behunt.drive.lab import AGAIN, InterruptedTrialError, Lab
 from behunt.errors import BehuntError, InstallError, UsageError
 from behunt.events import InstallEnded, InstallProgress, InstallStarted, Note
 from behunt.install import archive, installer_for
 from behunt.install.protocol import Installer, Order, Origin, Say, archive_key
 from behunt.model import BootEnv, Build, Release, Test
 from behunt.storage.disk import disk_errors
-from behunt.storage.home import exclusive
+from behunt.storage.home import InUseError, exclusive
 from behunt.suites.contract import unmet
 
 _LONGEST = 120  # characters of a boot environment's name
@@ -65,7 +65,7 @@ def ensure(lab: Lab, release: Release, *, session: int | None = None) -> BootEnv
     if found is None:
         name = name_of(release, lab.settings.packages)
         # Two trials, or two behunts, that need the same one: the second waits and finds it.
-        with exclusive(lab.home, f"install.{name}", wait=True):
+        with _turn(lab, f"install.{name}"):
             found = have(lab, release) or _installed(lab, release, session)
     return found
 
@@ -74,7 +74,28 @@ def install_all(lab: Lab, releases: Sequence[Release], jobs: int) -> list[BootEn
     """Have all of them, `jobs` at a time. Raises the first error after the others have ended."""
     check(lab, releases)
     with ThreadPoolExecutor(jobs) as pool:
-        return list(pool.map(lambda release: ensure(lab, release), releases))
+        wanted = [pool.submit(ensure, lab, release) for release in releases]
+        try:
+            return [future.result() for future in wanted]
+        except BaseException as error:
+            begun = [future for future in wanted if not future.cancel()]
+            if isinstance(error, KeyboardInterrupt):
+                lab.end(begun)
+            raise
+
+
+@contextlib.contextmanager
+def _turn(lab: Lab, name: str) -> Iterator[None]:
+    """Hold `name` once nobody else does. Raises InterruptedTrialError if the lab stops first."""
+    with contextlib.ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(exclusive(lab.home, name))
+                break
+            except InUseError as error:
+                if lab.stopping.wait(AGAIN):
+                    raise InterruptedTrialError("interrupted") from error
+        yield
 
 
 def have(lab: Lab, release: Release) -> BootEnv | None:

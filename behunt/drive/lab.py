@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from behunt.errors import BehuntError, UsageError
 from behunt.events import OnEvent, ignore
@@ -34,6 +36,7 @@ class Settings:
 
 
 DEFAULTS = Settings()
+AGAIN = 0.2  # seconds until something that does not tell of itself is looked at again
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,12 @@ class Lab:
         """End all that runs. Trials under way raise InterruptedTrialError and leave no answer."""
         self.stopping.set()
         spawner.stop()
+
+    def end(self, running: Collection[Future[Any]]) -> None:
+        """End what runs in other threads, and wait for it."""
+        # Again and again: one that was between two commands has started the spawner anew.
+        while running and wait(running, AGAIN).not_done:
+            self.stop()
 
 
 class InterruptedTrialError(BehuntError):

@@ -108,7 +108,8 @@ class Session:
         self.sandbox = sandbox
         try:
             self._control = _spawner().open(sandbox)
-            _controls.add(self._control)
+            with _lock:
+                _controls.add(self._control)
         except OSError as error:
             raise HostError(
                 f"cannot reach the spawner: {error}", "run the command again"

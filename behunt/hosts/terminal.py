@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import math
 import os
 import select
 import signal
@@ -13,27 +14,44 @@ import termios
 import tty
 from collections.abc import Iterator, Mapping, Sequence
 
+from behunt.errors import HostError
 from behunt.hosts.confined import Confined
 from behunt.hosts.protocol import CLEAN_ENV
 
 # include/uapi/asm-generic/ioctls.h: unlock a master's other end, and open it
 _TIOCSPTLCK, _TIOCGPTPEER = 0x40045431, 0x5441
 _PIECE = 1 << 10
-_END, _AGAIN = b"\x04", 0.2  # Ctrl-D; seconds until it is typed again
+_END = b"\x04"  # Ctrl-D
 
 
 def attach(inside: Confined, argv: Sequence[str], *, env: Mapping[str, str], cwd: str) -> int:
-    """Run `argv` on a terminal of its own, joined to ours, until it ends. Its exit code."""
+    """Run `argv` on a terminal of its own, joined to ours, until it ends. Its exit code.
+
+    Without a terminal of ours it gets all of our standard input, and no terminal either.
+    """
+    whole = {**CLEAN_ENV, "TERM": os.environ.get("TERM", "vt100"), **env}
+    if not sys.stdin.isatty():
+        return _piped(inside, argv, whole, cwd)
     ours, theirs = _terminal(inside)
     # Theirs stays open: the last one to close it would end the terminal before the command.
     with os.fdopen(ours, "rb", buffering=0), os.fdopen(theirs, "rb", buffering=0):
         os.set_blocking(ours, False)
         _copy_size(ours)
-        whole = {**CLEAN_ENV, "TERM": os.environ.get("TERM", "vt100"), **env}
         inside.session.start(argv, env=whole, cwd=cwd, tty=theirs)
         with _raw(sys.stdin.fileno()), _following_size(ours):
             _relay(ours, inside.session.fileno())
         return inside.session.wait()
+
+
+def _piped(inside: Confined, argv: Sequence[str], env: Mapping[str, str], cwd: str) -> int:
+    given = sys.stdin.buffer.read()
+    with os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0) as screen:
+        done = inside.session.run(
+            argv, env=env, cwd=cwd, stdin=given, timeout=math.inf, sink=screen.write
+        )
+    if not done.started:
+        raise HostError(done.failure)
+    return done.code
 
 
 def _terminal(inside: Confined) -> tuple[int, int]:
@@ -49,17 +67,15 @@ def _relay(terminal: int, ended: int) -> None:
     """Copy both ways until the command has ended and all that it showed is shown."""
     keyboard, screen = sys.stdin.fileno(), sys.stdout.fileno()
     typed = b""  # and not yet taken: a command that reads nothing must not stop the screen
-    reading, patience = [keyboard, terminal, ended], None
+    reading = [keyboard, terminal, ended]
     while True:
         listening = [fd for fd in reading if fd != keyboard or not typed]
-        ready, writable, _ = select.select(listening, [terminal] if typed else [], [], patience)
+        ready, _, _ = select.select(listening, [terminal] if typed else [], [])
         if keyboard in ready:
             typed = os.read(keyboard, _PIECE)
-            if not typed:  # end of input: what is piped in was all
+            if not typed:  # our terminal was hung up
                 reading.remove(keyboard)
-                typed, patience = _END, _AGAIN
-        elif not ready and not writable:  # a line editor that was starting has missed it
-            typed = _END
+                typed = _END
         typed = typed[_written(terminal, typed) :]
         if terminal in ready:
             _show(terminal, screen)
@@ -85,9 +101,6 @@ def _show(terminal: int, screen: int) -> None:
 
 @contextlib.contextmanager
 def _raw(keyboard: int) -> Iterator[None]:
-    if not os.isatty(keyboard):
-        yield
-        return
     before = termios.tcgetattr(keyboard)
     try:
         tty.setraw(keyboard)

@@ -10,9 +10,7 @@ from behunt_cli import Behunt, Hunting, releases
 
 @pytest.fixture
 def behunt(tmp_path: Path) -> Behunt:
-    place = tmp_path / "place"
-    place.mkdir()
-    return Behunt(place, tmp_path / "home")
+    return Behunt.below(tmp_path)
 
 
 @pytest.fixture

@@ -146,6 +146,16 @@ def test_a_device_of_the_host_keeps_its_mode(tiny: Confined, tmp_path: Path) -> 
     assert Path("/dev/null").stat().st_uid == 0
 
 
+def test_no_signal_is_ignored_and_no_capability_comes_by_another_way(tiny: Confined) -> None:
+    """Python ignores PIPE and XFSZ; a shell's child would see that."""
+    rows = tiny.run(["cat", "/proc/self/status"], check=True).out.splitlines()
+    status = {name: value.strip() for name, _, value in (row.partition(":") for row in rows)}
+    for name in ("SigBlk", "SigIgn", "CapInh", "CapAmb"):
+        assert int(status[name], 16) == 0, name
+    assert status["CapEff"] == status["CapPrm"] == status["CapBnd"]
+    assert int(status["CapEff"], 16) & (1 << 21 | 1 << 16 | 1 << 17) == 0  # ADMIN MODULE RAWIO
+
+
 def test_there_is_no_network_but_the_loopback(tiny: Confined) -> None:
     interfaces = tiny.run(["sh", "-c", "tail -n +3 /proc/net/dev"], check=True).out
     assert interfaces.split(":")[0].strip() == "lo"

@@ -94,6 +94,38 @@ def test_a_signal_that_ends_it(shell: pexpect.spawn[str]) -> None:
     shell.expect_exact("code -9")
 
 
+def test_input_that_nobody_reads_does_not_stop_the_screen(command: list[str]) -> None:
+    program, *args = [*command, "sh", "-c", "yes | head -c 2000000; echo last; exit 5"]
+    with (
+        pexpect.spawn(program, args, encoding="utf-8", timeout=60) as spawned,
+        subprocess.Popen(["yes", "typed ahead"], stdout=spawned.child_fd) as typing,
+    ):
+        try:
+            spawned.logfile_read = open("/tmp/hostlab/log", "w")
+            spawned.expect_exact("last")
+            spawned.expect_exact("code 5")
+        finally:
+            typing.kill()
+
+
+@pytest.mark.parametrize(
+    ("script", "shown"),
+    [
+        # a daemon that keeps the terminal is not waited for
+        ("trap '' HUP; sleep 1000 & echo left; exit 4", "left\r\ncode 4\r\n"),
+        # a command that lets go of the terminal goes on, and may come back to it
+        ("exec <&- >&- 2>&-; (echo gone >/dev/tty); echo back >/dev/tty", "back\r\ncode 0\r\n"),
+    ],
+)
+def test_the_end_of_the_command_counts_not_that_of_the_terminal(
+    command: list[str], script: str, shown: str
+) -> None:
+    program, *args = [*command, "sh", "-c", script]
+    with pexpect.spawn(program, args, encoding="utf-8", timeout=30) as spawned:
+        spawned.expect_exact(shown)
+        spawned.expect(pexpect.EOF)
+
+
 def piped(command: list[str], *argv: str, given: str = "") -> str:
     done = subprocess.run(
         [*command, *argv], input=given, capture_output=True, text=True, timeout=60, check=True
@@ -101,27 +133,15 @@ def piped(command: list[str], *argv: str, given: str = "") -> str:
     return done.stdout
 
 
-def test_what_is_piped_in_is_typed(command: list[str]) -> None:
-    assert "from a pipe: 42" in piped(command, "sh", given="echo from a pipe: $((40+2))\n")
-
-
-def test_input_that_nobody_reads_does_not_stop_the_screen(command: list[str]) -> None:
-    script = "yes | head -c 2000000; echo last; exit 5"
-    shown = piped(command, "sh", "-c", script, given="typed ahead\n" * 20_000)
-    assert "\nlast\n" in shown
-    assert shown.endswith("code 5\n")
-
-
-def test_a_daemon_that_keeps_the_terminal_is_not_waited_for(command: list[str]) -> None:
-    script = "trap '' HUP; sleep 1000 & echo left; exit 4"
-    assert piped(command, "sh", "-c", script) == "left\ncode 4\n"
-
-
-def test_a_command_that_lets_go_of_the_terminal_goes_on(command: list[str]) -> None:
-    script = "exec <&- >&- 2>&-; (echo gone >/dev/tty); echo back >/dev/tty; exit 6"
-    shown = piped(command, "sh", "-c", script)
-    assert shown.endswith("back\ncode 6\n")
+def test_what_is_piped_in_is_standard_input(command: list[str]) -> None:
+    script = "echo from a pipe: $((40+2)); test -t 0 || echo no terminal; exit 6\n"
+    assert piped(command, "sh", given=script) == "from a pipe: 42\nno terminal\ncode 6\n"
+    assert piped(command, "wc", "-c", given="x" * 1_000_000).split() == ["1000000", "code", "0"]
 
 
 def test_a_program_that_is_not_there(command: list[str]) -> None:
-    assert "cannot execute no-such-program: No such file" in piped(command, "no-such-program")
+    program, *args = [*command, "no-such-program"]
+    why = "cannot execute no-such-program: No such file"
+    assert why in piped(command, "no-such-program")
+    with pexpect.spawn(program, args, encoding="utf-8", timeout=30) as spawned:
+        spawned.expect_exact(why)
