@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, TYPE_CHECKING, Any, NoReturn, cast
 
 import click
 
@@ -130,9 +130,13 @@ def start(ctx: click.Context, /, test: Path | None, resume: int | None, **option
         return
     if test is not None or rest:
         raise UsageError("--resume goes on with the test of its session", "leave the test away")
-    session = resuming.unfinished(ctx.obj, resume)
+    session, ended = resuming.session(ctx.obj, resume)
     going_on = resuming.changed(ctx, from_params(session.params), options)
-    _hunt(ctx, going_on, options, lambda lab: go_on(lab, session, going_on))
+    if ended:
+        click.echo(f"session {session.id} has ended; this is what it found", err=True)
+        _tell(ctx, ended, options)
+    else:
+        _hunt(ctx, going_on, options, lambda lab: go_on(lab, session, going_on))
 
 
 def _asked(
@@ -187,7 +191,7 @@ def _range(options: dict[str, Any]) -> tuple[tuple[Release, ...], bool]:
 def _hunt(
     ctx: click.Context, asked: Asked, options: dict[str, Any], drive: Callable[[Lab], Hunt]
 ) -> None:
-    """Open a lab for `asked`, drive the hunt in it, tell the result, and exit as it deserves."""
+    """Open a lab for `asked`, drive the hunt in it, and tell the result."""
     from behunt.cli.progress import watching  # noqa: PLC0415
     from behunt.drive.bisect import InterruptedHuntError  # noqa: PLC0415
     from behunt.drive.lab import opened  # noqa: PLC0415
@@ -209,10 +213,10 @@ def _hunt(
         error.hint = f"go on with: {resuming.command(ctx, error.session)}"
         raise
     _tell(ctx, hunt, options)
-    ctx.exit(EXIT_CODES[hunt.outcome])
 
 
-def _tell(ctx: click.Context, hunt: Hunt, options: dict[str, Any]) -> None:
+def _tell(ctx: click.Context, hunt: Hunt, options: dict[str, Any]) -> NoReturn:
+    """Tell the result, and exit as it deserves."""
     from behunt.drive.asked import from_params  # noqa: PLC0415
     from behunt.drive.evidence import reproductions, session_of  # noqa: PLC0415
     from behunt.report.data import gather  # noqa: PLC0415
@@ -232,6 +236,7 @@ def _tell(ctx: click.Context, hunt: Hunt, options: dict[str, Any]) -> None:
             from behunt.report.page import html  # noqa: PLC0415 - pandas and jinja2
 
             write(str(options["html"]), html(gather(results, hunt, again)))
+    ctx.exit(EXIT_CODES[hunt.outcome])
 
 
 @bisect.command(epilog="Example: behunt bisect log 3 > hunt.log")

@@ -14,25 +14,23 @@ from behunt.errors import UsageError
 if TYPE_CHECKING:
     from behunt.cli.options import Place
     from behunt.drive.asked import Asked
+    from behunt.model import Hunt
     from behunt.results.sessions import Session
 
 LATEST = 0  # what --resume without a number stands for
 _OPTIONS = {"resume", "jobs", "max_trials", "max_time", "html", "as_json", "verbose"}
 
 
-def unfinished(place: Place, number: int) -> Session:
-    """The session to go on with. Raises UsageError where there is nothing to go on with."""
-    from behunt.drive.evidence import session_of  # noqa: PLC0415 - slow to import
-    from behunt.results.sessions import State  # noqa: PLC0415
+def session(place: Place, number: int) -> tuple[Session, Hunt | None]:
+    """The session to go on with, and how it ended if there is nothing to go on with."""
+    from behunt.drive.evidence import hunt_of, session_of  # noqa: PLC0415 - slow to import
+    from behunt.model import HuntOutcome  # noqa: PLC0415
     from behunt.results.store import Results  # noqa: PLC0415
 
     with Results.open(place.results_path) as results:
-        session = session_of(results, None if number == LATEST else number)
-    if session.state is State.ENDED and (session.conclusion or {}).get("outcome") != "budget":
-        raise UsageError(
-            f"session {session.id} has ended", f"see `behunt report {session.id}`, or hunt anew"
-        )
-    return session
+        found = session_of(results, None if number == LATEST else number)
+        over = (found.conclusion or {}).get("outcome", HuntOutcome.BUDGET) != HuntOutcome.BUDGET
+        return found, hunt_of(results, found.id) if over else None
 
 
 def changed(ctx: click.Context, asked: Asked, options: dict[str, Any]) -> Asked:

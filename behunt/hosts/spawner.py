@@ -114,13 +114,13 @@ class Session:
             raise HostError(
                 f"cannot reach the spawner: {error}", "run the command again"
             ) from error
-        answer, _ = self._answer()
-        if "error" in answer:
-            self.close()
-            raise HostError(
-                f"cannot enter the sandbox: {answer['error']}",
-                "run `behunt doctor` to see what this machine can do",
-            )
+        with self._closed_on_error():
+            answer, _ = self._answer()
+            if "error" in answer:
+                raise HostError(
+                    f"cannot enter the sandbox: {answer['error']}",
+                    "run `behunt doctor` to see what this machine can do",
+                )
 
     def close(self) -> None:
         """Kill all that runs inside, and wait until it is dead."""

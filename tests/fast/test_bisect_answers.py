@@ -35,7 +35,7 @@ def test_another_range_takes_what_fits(hunting: Hunting) -> None:
     [
         ["--env", "LIMIT=9"],
         ["--timeout", "30"],
-        ["--processes", "999"],
+        ["--network"],
         ["--file", "builds.toml"],
         ["--fresh"],
     ],
@@ -120,12 +120,21 @@ def test_a_log_that_is_none(hunting: Hunting, log: str, says: str) -> None:
 def test_nothing_to_resume(hunting: Hunting) -> None:
     fails = hunting.behunt.fails
     fails(2, "bisect", "--resume", says="no bisection")
-    hunting()
-    fails(2, "bisect", "--resume", says="session 1 has ended")
+    hunting("--max-trials", "3")
     fails(2, "bisect", "--resume", "7", says="no session 7")
-    hunting("--max-trials", "3", "--fresh")
     fails(2, "bisect", "--resume", "--fresh", says="--fresh")
     fails(2, "bisect", "--resume", hunting.test, says="--resume")
+
+
+def test_a_session_that_has_ended_is_told_again(hunting: Hunting) -> None:
+    """It may have been killed after it was done and before anybody heard of it."""
+    hunting.asks('test "$BEHUNT_VERSION" != 40 || exit 125; test "$BEHUNT_VERSION" -lt 40')
+    first = hunting("--json")
+    again = hunting.behunt("bisect", "--resume", "--json")
+    assert "session 1 has ended" in again.err
+    assert (again.code, first.code) == (3, 3)
+    assert again.json["suspects"] == first.json["suspects"]
+    assert again.json["trials"] == first.json["trials"]
 
 
 def test_results_list_every_trial_newest_first(hunting: Hunting) -> None:

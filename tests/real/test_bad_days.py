@@ -10,6 +10,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 from behunt_cli import COMMAND, Behunt, executable
@@ -97,41 +98,74 @@ def test_an_interrupted_hunt_whose_spawner_was_killed(
     nothing_is_left(behunt)
 
 
-class HangingMirror(socketserver.BaseRequestHandler):
-    """Answers what begins an installation, and nothing after that."""
+class Mirror(socketserver.ThreadingTCPServer):
+    """What a bad mirror says to behunt, by name; apt waits for an answer for ever."""
+
+    ANSWERS = MappingProxyType(
+        {"hangs": b"HTTP/1.0 200 OK\r\n\r\nSuite: any\n", "404": b"HTTP/1.0 404 Not Found\r\n\r\n"}
+    )
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Answer)
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+        self.says = "hangs"
+        self.waiting = threading.Semaphore(0)
+
+
+class _Answer(socketserver.BaseRequestHandler):
+    server: Mirror
 
     def handle(self) -> None:
-        request = self.request.recv(4096)
-        if request.startswith(b"GET /dists/") and b"Python-urllib" in request:
-            self.request.sendall(b"HTTP/1.0 200 OK\r\n\r\nSuite: any\n")
-            return
-        self.server.hung.release()  # type: ignore[attr-defined]
-        self.request.recv(1)  # until the other side has gone
+        if b"Python-urllib" in self.request.recv(4096):
+            self.request.sendall(self.server.ANSWERS[self.server.says])
+        else:
+            self.server.waiting.release()
+            self.request.recv(1)  # until the other side has gone
 
 
 @pytest.fixture
-def hanging_mirror() -> Iterator[tuple[str, threading.Semaphore]]:
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), HangingMirror) as server:
-        server.hung = threading.Semaphore(0)  # type: ignore[attr-defined]
+def mirror() -> Iterator[Mirror]:
+    with Mirror() as server:
         threading.Thread(target=server.serve_forever).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}", server.hung  # type: ignore[attr-defined]
+        yield server
         server.shutdown()
 
 
-def test_interrupted_installations(
-    behunt: Behunt, start: Start, hanging_mirror: tuple[str, threading.Semaphore]
-) -> None:
-    mirror, hung = hanging_mirror
-    words = ("be", "install", "--mirror", mirror, "--jobs", "2")
+def test_interrupted_installations(behunt: Behunt, start: Start, mirror: Mirror) -> None:
+    words = ("be", "install", "--mirror", mirror.url, "--jobs", "2")
     running = start(*words, "debian-11", "debian-12", "debian-13")
     for _ in range(2):
-        assert hung.acquire(timeout=PATIENCE), "mmdebstrap does not ask the mirror"
+        assert mirror.waiting.acquire(timeout=PATIENCE), "mmdebstrap does not ask the mirror"
     waiting = start(*words, "debian-11")
     done = running.signalled(signal.SIGINT)
     assert (done.code, done.out) == (130, "")
     assert done.err.endswith("behunt: interrupted\n")
-    assert hung.acquire(timeout=PATIENCE), "whoever waited installs now"
+    assert mirror.waiting.acquire(timeout=PATIENCE), "whoever waited installs now"
     assert waiting.signalled(signal.SIGTERM).code == 130
+    nothing_is_left(behunt)
+
+
+def test_every_mirror_answers_404(behunt: Behunt, mirror: Mirror) -> None:
+    """A hunt is broken then, and never finds a bad release."""
+    mirror.says = "404"
+    apt = behunt.place / "apt.conf"
+    apt.write_text(f'Acquire::http::Proxy "{mirror.url}";')
+    said = behunt.fails(
+        1, "be", "install", "debian-12", env={"APT_CONFIG": str(apt)}, says="answered 404"
+    )
+    assert "name another with --mirror" in said
+    test = executable(behunt.place / "test.sh", "exit 1")
+    words = ("bisect", "--from", "debian-12", "--to", "13", "--json", test)
+    done = behunt(*words, env={"APT_CONFIG": str(apt)})
+    assert (done.code, done.json["outcome"], done.json["first_bad"]) == (5, "broken", None)
+    assert "answered 404" in done.json["trials"][0]["reason"]
+    nothing_is_left(behunt)
+
+
+def test_a_wrong_signature(behunt: Behunt) -> None:
+    keyring = "/usr/share/keyrings/debian-archive-removed-keys.gpg"
+    words = ("be", "install", "--keyring", keyring, "debian-12")
+    assert "name another mirror" in behunt.fails(1, *words, says="could not install debian-12")
     nothing_is_left(behunt)
 
 
