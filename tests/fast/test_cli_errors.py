@@ -185,7 +185,7 @@ def test_completion_knows_the_releases(behunt: Behunt) -> None:
     assert "--thorough" in done.out
 
 
-def test_interrupted_before_it_began(behunt: Behunt, tmp_path: Path) -> None:
+def test_a_catalogue_that_is_not_there(behunt: Behunt, tmp_path: Path) -> None:
     done = behunt("run", "--catalogue", tmp_path / "gone.toml", "1", "--", "true")
     assert done.code == 1
     assert "gone.toml" in done.err
