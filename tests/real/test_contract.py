@@ -117,6 +117,7 @@ def test_the_environment_is_the_documented_one(
     at = "/behunt" if any_lab.runner.needs_root_tree else str(Path(seen["BEHUNT_OUT"]).parent)
     assert seen == {
         **CLEAN_ENV,
+        "HOME": "/root" if any_lab.runner.needs_root_tree else str(Path.home()),
         "MINE": "a b",
         "LANG": "de_DE",
         "BEHUNT_RELEASE": release.id,
