@@ -121,7 +121,7 @@ def _is_ordered(lab: Lab, release: Release, build: Build) -> bool:
     installer, order = installer_for(release), _order(lab, release)
     if build.recipe != installer.recipe(order):
         return False
-    if not installer.local:  # a suite stays as it was when it was installed
+    if not installer.local(order):  # a suite stays as it was when it was installed
         return True
     with contextlib.suppress(InstallError):
         return installer.resolve(order).digest in {digest for _, digest in build.origins}
@@ -186,7 +186,7 @@ def _fresh(lab: Lab, order: Order, source: _Source, bootenv: BootEnv) -> Build:
     with file as log:
         say = _teller(lab, order.release, log)
         build = installer.install(order, source.origin, bootenv.path, say)
-    if not installer.local:
+    if installer.archived:
         archive.pack(bootenv.path, build, lab.home.archives, source.key, lab.owner.token)
     return build
 
@@ -202,7 +202,7 @@ class _Source:
 
 def _source(lab: Lab, installer: Installer, order: Order) -> _Source:
     recipe = installer.recipe(order)
-    if installer.local:
+    if not installer.archived:
         return _Source("", installer.resolve(order), None)
     try:
         origin = installer.resolve(order)

@@ -26,7 +26,12 @@ _PASSED_ON = ("http_proxy", "https_proxy", "no_proxy")
 
 class Mmdebstrap:
     name = "mmdebstrap"
-    local = False
+    archived = True
+    anywhere = False
+
+    def local(self, order: Order) -> bool:
+        del order
+        return False
 
     def missing(self, order: Order) -> str:
         for package in order.packages:

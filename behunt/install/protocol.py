@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from behunt.hosts.local import LocalHost
+from behunt.hosts.protocol import Host
 from behunt.model import Build, Release, sha256_of
 
 Say = Callable[[str], None]
@@ -21,6 +23,8 @@ class Order:
     mirror: str = ""  # tried before the release's own sources
     keyring: str = ""  # instead of the release's own
     timeout: float = 1800.0  # seconds
+    host: Host = field(default_factory=LocalHost)  # where the root lies that is filled
+    sets: tuple[str, ...] = ()  # distribution sets instead of the usual ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +40,22 @@ class Origin:
 class Installer(Protocol):
     """Fills an empty root. The same order and origin give the same packages.
 
-    `local`: its sources are files of this machine. They are looked at each time, as their owner
-    may change them, and no archive of what was installed is worth its room.
+    `archived`: what it installed is worth an archive of its own, being faster to unpack.
+    `anywhere`: it fills a root on `order.host`, whichever that is; others only work here.
     """
 
     @property
     def name(self) -> str: ...
 
     @property
-    def local(self) -> bool: ...
+    def archived(self) -> bool: ...
+
+    @property
+    def anywhere(self) -> bool: ...
+
+    def local(self, order: Order) -> bool:
+        """Whether its source is files that their owner may change: looked at each time."""
+        ...
 
     def missing(self, order: Order) -> str:
         """What this machine lacks for `order`, as a sentence with the command; empty if nothing.

@@ -1,0 +1,33 @@
+"""What a host is, as it says itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from behunt.errors import HostError
+from behunt.hosts.protocol import Host
+
+# In every system and era; one command, since a host may be far away.
+_ASK = ("sh", "-c", "uname -s; uname -r; uname -m; id -u")
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """`system`, `release` and `machine` are what uname -s, -r and -m say."""
+
+    system: str
+    release: str
+    machine: str
+    root: bool
+
+
+def facts(host: Host) -> Facts:
+    """Ask `host`. Raises HostError if it cannot answer."""
+    said = host.run(_ASK, check=True).out.splitlines()
+    match said:
+        case [system, release, machine, uid]:
+            return Facts(system, release, machine, root=uid == "0")
+    raise HostError(
+        f"{host.name} does not answer as a Unix system does: {said}",
+        "its login shell must print nothing when no terminal is there",
+    )

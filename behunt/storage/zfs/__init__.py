@@ -1,0 +1,1 @@
+"""Boot environments as ZFS datasets."""
