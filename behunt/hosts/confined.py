@@ -14,7 +14,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import Self
 
 from behunt.errors import HostError
-from behunt.hosts.protocol import CLEAN_ENV, Completed, Sink, checked
+from behunt.hosts.protocol import CLEAN_ENV, Completed, Sink, Stdin, checked
 from behunt.hosts.sandbox import Sandbox, by_hand
 from behunt.hosts.spawner import Session
 
@@ -38,7 +38,7 @@ class Confined:
         *,
         env: Mapping[str, str] | None = None,
         cwd: str = "/",
-        stdin: bytes = b"",
+        stdin: Stdin = b"",
         timeout: float = 60.0,
         check: bool = False,
         sink: Sink | None = None,

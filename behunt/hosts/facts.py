@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from behunt.errors import HostError
+from behunt.hosts.local import LocalHost
 from behunt.hosts.protocol import Host
 
 # In every system and era; one command, since a host may be far away.
@@ -23,6 +25,9 @@ class Facts:
 
 def facts(host: Host) -> Facts:
     """Ask `host`. Raises HostError if it cannot answer."""
+    if isinstance(host, LocalHost):
+        here = os.uname()
+        return Facts(here.sysname, here.release, here.machine, root=os.geteuid() == 0)
     said = host.run(_ASK, check=True).out.splitlines()
     match said:
         case [system, release, machine, uid]:

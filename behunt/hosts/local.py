@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from behunt.errors import HostError
 from behunt.hosts.confined import Confined, copying
-from behunt.hosts.protocol import Completed, Host, Sink, checked
+from behunt.hosts.protocol import Completed, Host, Sink, Stdin, checked
 from behunt.hosts.sandbox import ALL_NAMESPACES, Sandbox, by_hand
 
 _PLAIN = Sandbox()
@@ -34,7 +34,7 @@ class LocalHost:
         *,
         env: Mapping[str, str] | None = None,
         cwd: str = "/",
-        stdin: bytes = b"",
+        stdin: Stdin = b"",
         timeout: float = 60.0,
         check: bool = False,
         sink: Sink | None = None,
@@ -80,7 +80,7 @@ class Prefixed:
         *,
         env: Mapping[str, str] | None = None,
         cwd: str = "/",
-        stdin: bytes = b"",
+        stdin: Stdin = b"",
         timeout: float = 60.0,
         check: bool = False,
         sink: Sink | None = None,
@@ -92,21 +92,36 @@ class Prefixed:
         return checked(done) if check else done
 
     def put(self, source: Path, target: PurePosixPath) -> None:
-        with copying(source, target):
-            content, mode = source.read_bytes(), f"{stat.S_IMODE(source.stat().st_mode):o}"
-        script = '{ test ! -e "$1" || test -f "$1"; } && cat >"$1" && chmod "$2" "$1"'
-        self.run(["sh", "-c", script, "sh", str(target), mode], stdin=content, check=True)
+        put_by_sh(self, source, target)
 
     def get(self, source: PurePosixPath, target: Path) -> None:
-        listed = self.run(["sh", "-c", 'test -f "$1" && ls -lnLd "$1"', "sh", str(source)])
-        if listed.code != 0:
-            raise HostError(f"{source} is not a regular file in the {self.name}")
-        with copying(source, target), target.open("wb") as content:
-            self.run(["cat", str(source)], sink=content.write, check=True)
-            target.chmod(permissions(listed.out))
+        get_by_sh(self, source, target)
 
     def wrap(self, argv: Sequence[str]) -> list[str]:
         return self.outer.wrap([*self.prefix, *argv])
+
+
+_COPYING = 4 * 3600.0  # seconds; a lost connection is noticed long before
+
+
+def put_by_sh(host: Host, source: Path, target: PurePosixPath) -> None:
+    """Host.put for a host that has nothing but commands."""
+    with copying(source, target):
+        mode = f"{stat.S_IMODE(source.stat().st_mode):o}"
+    script = '{ test ! -e "$1" || test -f "$1"; } && cat >"$1" && chmod "$2" "$1"'
+    host.run(
+        ["sh", "-c", script, "sh", str(target), mode], stdin=source, timeout=_COPYING, check=True
+    )
+
+
+def get_by_sh(host: Host, source: PurePosixPath, target: Path) -> None:
+    """Host.get for a host that has nothing but commands."""
+    listed = host.run(["sh", "-c", 'test -f "$1" && ls -lnLd "$1"', "sh", str(source)])
+    if listed.code != 0:
+        raise HostError(f"{source} is not a regular file in the {host.name}")
+    with copying(source, target), target.open("wb") as content:
+        host.run(["cat", str(source)], sink=content.write, timeout=_COPYING, check=True)
+        target.chmod(permissions(listed.out))
 
 
 def permissions(listing: str) -> int:

@@ -8,11 +8,12 @@ import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from behunt.errors import HostError
 
 Sink = Callable[[bytes], object]
+Stdin: TypeAlias = bytes | Path
 
 CLEAN_ENV = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -67,7 +68,8 @@ class Host(Protocol):
     """Somewhere commands run: here, in a chroot or namespace, over ssh, on a console.
 
     `run` takes an argv (never a shell string), waits at most `timeout` seconds and then kills
-    the whole process tree. Output is collected separately as `out` and `err`; with a `sink`
+    the whole process tree. It reads `stdin`: bytes, or a regular file of the controller that is
+    never held in memory. Output is collected separately as `out` and `err`; with a `sink`
     both go there, merged, as they arrive. Only `env` on top of a small clean environment is
     seen. A command that fails is a value; `check=True` raises HostError. A host that cannot run
     anything at all (gone, refused) raises HostError.
@@ -85,7 +87,7 @@ class Host(Protocol):
         *,
         env: Mapping[str, str] | None = None,
         cwd: str = "/",
-        stdin: bytes = b"",
+        stdin: Stdin = b"",
         timeout: float = 60.0,
         check: bool = False,
         sink: Sink | None = None,

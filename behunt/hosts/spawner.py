@@ -17,8 +17,8 @@ from typing import Self
 
 from behunt.errors import HostError
 from behunt.hosts import wire
-from behunt.hosts.pipes import Pipes, wait_ready
-from behunt.hosts.protocol import CLEAN_ENV, Completed, Sink
+from behunt.hosts.pipes import Kept, Pipes, pieces, size, wait_ready
+from behunt.hosts.protocol import CLEAN_ENV, Completed, Sink, Stdin
 from behunt.hosts.sandbox import Sandbox
 
 _GRACE = 10.0  # seconds in which a killed tree must be reported dead
@@ -144,35 +144,50 @@ class Session:
         *,
         env: Mapping[str, str],
         cwd: str,
-        stdin: bytes = b"",
+        stdin: Stdin = b"",
         timeout: float,
         sink: Sink | None = None,
         seccomp: bytes = b"",
     ) -> Completed:
         """As Host.run, with exactly `env`; `seccomp` is a filter for the command's calls."""
         began = time.monotonic()
-        with Pipes(stdin, merged=sink is not None) as pipes, self._closed_on_error():
+        out, err = Kept(), Kept()
+        sinks = [out, err] if sink is None else [sink]
+        with Pipes(pieces(stdin, size(stdin)), sinks) as pipes, self._closed_on_error():
             request = _request(argv, env, cwd) | {"seccomp": seccomp.hex()}
             answer, _ = self._asked(request, pipes.theirs)
             pipes.close_theirs()
             if "failed" in answer:
-                return _not_started(argv, answer["failed"])
-            status, timed_out = self._wait(pipes, sink, began + timeout)
-            pipes.drain(sink)
+                return not_started(argv, answer["failed"]["step"], answer["failed"]["errno"])
+            code, timed_out = self._wait(pipes, began + timeout)
+            pipes.drain()
         return Completed(
             argv=tuple(argv),
-            code=os.waitstatus_to_exitcode(status),
-            out=pipes.text(0),
-            err=pipes.text(1),
+            code=code,
+            out=out.text(),
+            err=err.text(),
             seconds=time.monotonic() - began,
             timed_out=timed_out,
         )
 
-    def start(self, argv: Sequence[str], *, env: Mapping[str, str], cwd: str, tty: int) -> None:
-        """Start `argv` with `tty` as its controlling terminal. `wait` tells how it ended."""
-        answer, _ = self._asked(_request(argv, env, cwd) | {"tty": True}, [tty, tty, tty])
+    def start(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        cwd: str,
+        tty: int = -1,
+        fds: Sequence[int] = (),
+    ) -> None:
+        """Start `argv` on three `fds`, or with `tty` as its controlling terminal.
+
+        `wait` tells how it ended.
+        """
+        request = _request(argv, env, cwd) | {"tty": tty >= 0}
+        answer, _ = self._asked(request, fds or [tty, tty, tty])
         if "failed" in answer:
-            raise HostError(_not_started(argv, answer["failed"]).failure)
+            failed = answer["failed"]
+            raise HostError(not_started(argv, failed["step"], failed["errno"]).failure)
 
     def fileno(self) -> int:
         """Readable once the command given to `start` has ended."""
@@ -196,7 +211,7 @@ class Session:
             raise HostError(f"cannot tell the free space of {path}: {answer['error']}")
         return int(answer["free"])
 
-    def _wait(self, pipes: Pipes, sink: Sink | None, deadline: float) -> tuple[int, bool]:
+    def _wait(self, pipes: Pipes, deadline: float) -> tuple[int, bool]:
         timed_out = False
         while True:
             left = deadline - time.monotonic()
@@ -209,10 +224,10 @@ class Session:
                 self._ask({"op": "kill"}, [])
                 timed_out, deadline = True, time.monotonic() + _GRACE
                 continue
-            ready = pipes.ready(self._control, left)
-            pipes.pump(ready, sink)
-            if self._control.fileno() in ready:
-                return self._answer()[0]["status"], timed_out
+            ready = pipes.ready(self.fileno(), left)
+            pipes.pump(ready)
+            if self.fileno() in ready:
+                return self.wait(), timed_out
 
     @contextlib.contextmanager
     def _closed_on_error(self) -> Iterator[None]:
@@ -264,8 +279,9 @@ _STEPS = {
 }
 
 
-def _not_started(argv: Sequence[str], failed: wire.Message) -> Completed:
-    reason = _STEPS.get(failed["step"], _STEPS["fork"]).format(
-        program=argv[0] if argv else "nothing", error=os.strerror(failed["errno"])
+def not_started(argv: Sequence[str], step: str, errno: int) -> Completed:
+    """`argv`, which did not get past `step` of becoming a command."""
+    reason = _STEPS.get(step, _STEPS["fork"]).format(
+        program=argv[0] if argv else "nothing", error=os.strerror(errno)
     )
-    return Completed(tuple(argv), 127, started=False, failure=reason, errno=failed["errno"])
+    return Completed(tuple(argv), 127, started=False, failure=reason, errno=errno)

@@ -13,6 +13,7 @@ import sys
 import termios
 import tty
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
 from behunt.errors import HostError
 from behunt.hosts.confined import Confined
@@ -22,6 +23,15 @@ from behunt.hosts.protocol import CLEAN_ENV
 _TIOCSPTLCK, _TIOCGPTPEER = 0x40045431, 0x5441
 _PIECE = 1 << 10
 _END = b"\x04"  # Ctrl-D
+
+
+@runtime_checkable
+class Lender(Protocol):
+    """A host that can lend our terminal to a command on another machine."""
+
+    def attach(self, argv: Sequence[str], *, env: Mapping[str, str], cwd: str = "/") -> int:
+        """Run `argv` on a terminal of its own, joined to ours. Its exit code."""
+        ...
 
 
 def attach(inside: Confined, argv: Sequence[str], *, env: Mapping[str, str], cwd: str) -> int:

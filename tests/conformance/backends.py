@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path, PurePosixPath
+
+import sshd
 
 from behunt.hosts.confined import Confined
 from behunt.hosts.local import LocalHost, chroot, namespace
 from behunt.hosts.protocol import Host
 from behunt.hosts.sandbox import ALL_NAMESPACES, Sandbox
+
+SERVERS = contextlib.ExitStack()  # started when first needed
 
 
 @dataclass(frozen=True)
@@ -21,7 +27,8 @@ class Backend:
     `place` is a directory there, empty and writable. A prefix does not see whether a command
     `started`: it answers with the prefix's exit code. A command that is `process_1` of its pid
     namespace is shielded from its own signals by the kernel. One that is not `rooted` sees the
-    files of the controller.
+    files of the controller. A command has `marks`
+    variables more than it was given, each called BEHUNT_*.
     """
 
     open: Callable[[], AbstractContextManager[Host]]
@@ -29,6 +36,7 @@ class Backend:
     rooted: bool = True
     started: bool = True
     process_1: bool = False
+    marks: int = 0
 
 
 def _local(_root: Path, place: Path) -> Backend:
@@ -63,6 +71,18 @@ def _confined_chroot(root: Path, _place: Path) -> Backend:
     return Backend(lambda: Confined(Sandbox(root=str(root))), PurePosixPath("/tmp"))
 
 
+def _ssh(_root: Path, place: Path) -> Backend:
+    host = _csh_server().host()
+    return Backend(lambda: _same(host), PurePosixPath(place), rooted=False, marks=1)
+
+
+@cache
+def _csh_server() -> sshd.Server:
+    """root's login shell is csh, as on FreeBSD. It ends with the session."""
+    place = Path(SERVERS.enter_context(tempfile.TemporaryDirectory()))
+    return SERVERS.enter_context(sshd.running(place, shell="/bin/csh"))
+
+
 BACKENDS = {
     "local": _local,
     "local in a sandbox": _local_in_a_sandbox,
@@ -71,6 +91,7 @@ BACKENDS = {
     "namespace": _namespace,
     "confined": _confined,
     "confined-chroot": _confined_chroot,
+    "ssh": _ssh,
 }
 UNPRIVILEGED = {"local", "tree"}
 

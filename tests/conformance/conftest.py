@@ -6,10 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from backends import BACKENDS, UNPRIVILEGED, Backend
+from backends import BACKENDS, SERVERS, UNPRIVILEGED, Backend
 from tiny_root import tiny_root
 
 from behunt.hosts.protocol import Host
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _servers() -> Iterator[None]:
+    with SERVERS:
+        yield
 
 
 @pytest.fixture(

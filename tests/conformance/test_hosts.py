@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from backends import Backend
@@ -51,6 +52,7 @@ def test_a_signal_is_a_negative_code(backend: Backend, signal: str, number: int)
         assert ended.code == 7
     else:
         assert (ended.code, ended.how) == (-number, f"killed by SIG{signal}")
+    assert (ended.out, ended.err) == ("", "")
 
 
 def test_output_and_errors_are_kept_apart(host: Host) -> None:
@@ -76,6 +78,31 @@ def test_input_that_nobody_reads_is_no_error(host: Host) -> None:
     assert host.run(["true"], stdin=b"x" * 3_000_000).code == 0
 
 
+def test_a_file_is_input_as_well(host: Host, tmp_path: Path) -> None:
+    given = tmp_path / "it's given"
+    for content in (b"", bytes(range(256)) * 12_000):
+        given.write_bytes(content)
+        got = bytearray()
+        assert host.run(["cat"], stdin=given, sink=got.extend).code == 0
+        assert bytes(got) == content
+    assert host.run(["true"], stdin=given).code == 0
+
+
+def test_a_file_that_is_input_cannot_be_written_through_it(host: Host, tmp_path: Path) -> None:
+    given = tmp_path / "given"
+    given.write_text("given", encoding="ascii")
+    host.run(sh("echo changed >/proc/self/fd/0; echo changed >/dev/stdin"), stdin=given)
+    assert given.read_text(encoding="ascii") == "given"
+
+
+@pytest.mark.parametrize("name", ["missing", ".", "plain/below"])
+def test_what_is_no_file_is_no_input(host: Host, tmp_path: Path, name: str) -> None:
+    (tmp_path / "plain").touch()
+    with pytest.raises(HostError, match=str(tmp_path)):
+        host.run(["cat"], stdin=tmp_path / name)
+    assert host.run(["echo", "next"]).out == "next\n"
+
+
 def test_without_input_there_is_an_end_of_file(host: Host) -> None:
     assert host.run(["cat"]).out == ""
 
@@ -93,12 +120,16 @@ def test_bytes_that_are_not_utf_8_are_shown_as_such(host: Host) -> None:
     assert host.run(sh(r"printf 'a\377z'")).out == "a\ufffdz"
 
 
-def test_only_the_given_environment_is_seen(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_given_environment_is_seen(
+    backend: Backend, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SECRET", "of the user")
     said = host.run(["env"], env={"GIVEN": "a=b; $HOME\n", "HOME": "/elsewhere"})
     expected = {**CLEAN_ENV, "GIVEN": "a=b; $HOME\n", "HOME": "/elsewhere"}
+    marks = [line for line in said.out.splitlines() if line.startswith("BEHUNT_")]
+    assert len(marks) == backend.marks
     assert sorted(said.out.splitlines()) == sorted(
-        "".join(f"{name}={value}\n" for name, value in expected.items()).splitlines()
+        "".join(f"{name}={value}\n" for name, value in expected.items()).splitlines() + marks
     )
 
 

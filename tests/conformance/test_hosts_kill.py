@@ -50,6 +50,13 @@ def test_a_command_that_floods_is_stopped_as_well(host: Host, marker: str) -> No
     assert alive(marker) == []
 
 
+def test_a_command_that_leaves_its_input_unread_is_stopped_as_well(host: Host, marker: str) -> None:
+    script = "sleep 1000 & sleep 1000"
+    ended = host.run(["sh", "-c", script], env={"M": marker}, stdin=b"x" * 5_000_000, timeout=0.5)
+    assert ended.timed_out
+    assert alive(marker) == []
+
+
 def test_what_a_deadline_ends_is_not_what_runs_next(host: Host) -> None:
     assert host.run(["sleep", "1000"], timeout=0.1).timed_out
     assert host.run(["echo", "next"]).out == "next\n"
