@@ -14,7 +14,7 @@ def tiny_root(path: Path) -> Path:
     """Make `path` a root. Its /dev/null is a plain empty file: enough for a shell's `&`."""
     assert BUSYBOX.exists(), "busybox is missing: make setup"
     for name in ("bin", "dev", "etc", "proc", "root", "sys", "tmp"):
-        (path / name).mkdir(parents=True)
+        (path / name).mkdir(parents=True, exist_ok=True)
     (path / "tmp").chmod(0o1777)
     (path / "dev/null").touch()
     shutil.copy(BUSYBOX, path / "bin/busybox")

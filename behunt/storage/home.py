@@ -6,8 +6,10 @@ clones/     writable layers of clones that are not kept in memory
 runs/       logs and outputs, a directory per trial
 sessions/   what a hunt was asked: the user's test, as it was
 locks/      one file per running behunt, one per boot environment
+mounts/     where datasets of a ZFS store are mounted
 stage/      empty; each sandbox mounts here, in a mount namespace of its own
 results.db
+id          what tells this home from others that use the same pool
 """
 
 from __future__ import annotations
@@ -44,6 +46,10 @@ class Home:
         return self.path / "cache" / "uml"
 
     @property
+    def downloads(self) -> Path:
+        return self.path / "cache" / "downloads"
+
+    @property
     def clones(self) -> Path:
         return self.path / "clones"
 
@@ -64,8 +70,23 @@ class Home:
         return self.path / "stage"
 
     @property
+    def mounts(self) -> Path:
+        return self.path / "mounts"
+
+    @property
     def results(self) -> Path:
         return self.path / "results.db"
+
+    @property
+    def id(self) -> str:
+        """Six hexadecimal digits, made when they are first asked for. Raises HostError."""
+        file = self.path / "id"
+        try:
+            if not file.exists():
+                _place(file, secrets.token_hex(3))
+            return file.read_text(encoding="ascii").strip()
+        except OSError as error:
+            raise HostError(f"cannot use {file}: {error.strerror}") from error
 
     def make(self) -> Self:
         """Create what is missing. Only its owner may enter: roots in it hold set-uid programs."""
@@ -75,11 +96,13 @@ class Home:
                 self.boot_environments,
                 self.archives,
                 self.kernels,
+                self.downloads,
                 self.clones,
                 self.runs,
                 self.sessions,
                 self.locks,
                 self.stage,
+                self.mounts,
             ):
                 directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
@@ -88,6 +111,17 @@ class Home:
                 "set BEHUNT_HOME to a directory you can write to",
             ) from error
         return self
+
+
+def _place(file: Path, text: str) -> None:
+    """Make `file` at once and whole, unless another behunt was faster."""
+    own = file.with_name(f".{file.name}.{secrets.token_hex(3)}")
+    own.write_text(f"{text}\n", encoding="ascii")
+    try:
+        with contextlib.suppress(FileExistsError):
+            file.hardlink_to(own)
+    finally:
+        own.unlink()
 
 
 _TOKEN = re.compile(r"(?<![^.-])\d+x[0-9a-f]{6}(?![^.-])")

@@ -16,6 +16,7 @@ PROPERTIES = (
     "mounted",
     "origin",
     "used",
+    "userrefs",
     "creation",
     "behunt:state",
     "behunt:owner",
@@ -28,7 +29,7 @@ PROPERTIES = (
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A file system or snapshot. `own` are the properties set on itself, not inherited."""
+    """A file system, volume or snapshot. `own` are the properties set on itself, not inherited."""
 
     name: str
     properties: Mapping[str, str]

@@ -1,0 +1,164 @@
+"""ZFS through zfs(8), zpool(8) and mount(8), on any host that has them and sh."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from behunt.hosts.protocol import Completed, Host
+from behunt.storage.zfs.door import PROPERTIES, Dataset, Mount
+from behunt.storage.zfs.faults import GoneError, fault
+from behunt.storage.zfs.mounting import Flavour, steps
+from behunt.storage.zfs.scripts import Step, script
+from behunt.storage.zfs.tables import (
+    Mounted,
+    below,
+    parse_freebsd_mounts,
+    parse_get,
+    parse_linux_mounts,
+)
+
+_TIMEOUT = 120.0  # seconds; a pool that waits for a disk answers nothing
+
+
+class Commands:
+    """The Door to the pools of `host`.
+
+    `elevate` are words before what only root may do on Linux, whatever `zfs allow` says: mkdir,
+    mount and umount. `("sudo", "-n")` for a user who may sudo these.
+    """
+
+    def __init__(
+        self, host: Host, *, elevate: Sequence[str] = (), timeout: float = _TIMEOUT
+    ) -> None:
+        self.host = host
+        self.elevate = tuple(elevate)
+        self.timeout = timeout
+
+    def datasets(self, root: str, *, snapshots: bool = False) -> list[Dataset]:
+        # No `-t`: zfs-fuse has none, and snapshots are few beside what is asked of each.
+        argv = ["zfs", "get", "-Hp", "-r", "-o", "name,property,value,source"]
+        try:
+            done = self._do(root, [Step([*argv, ",".join(PROPERTIES), root])])
+        except GoneError:
+            return []
+        found = parse_get(done.out)
+        return [one for one in found if snapshots or "@" not in one.name]
+
+    def exists(self, name: str) -> bool:
+        try:
+            self._do(name, [Step(["zfs", "list", "-H", "-o", "name", name])])
+        except GoneError:
+            return False
+        return True
+
+    def create(self, datasets: Sequence[tuple[str, Mapping[str, str]]]) -> None:
+        self._all(
+            Step(["zfs", "create", *_options(properties), name], _destroy(name))
+            for name, properties in datasets
+        )
+
+    def snapshot(self, names: Sequence[str]) -> None:
+        if self.flavour is Flavour.FUSE:  # one by one, so not at one moment
+            self._all(Step(["zfs", "snapshot", name], _destroy(name)) for name in names)
+        elif names:
+            self._all([Step(["zfs", "snapshot", *names])])
+
+    def clone(self, clones: Sequence[tuple[str, str, Mapping[str, str]]]) -> None:
+        steps = []
+        for snapshot, name, properties in clones:
+            wanted = properties.get("canmount", "noauto")
+            late = self.flavour is Flavour.FUSE  # it mounts a clone whatever canmount says, but off
+            options = _options({**properties, "canmount": "off"} if late else properties)
+            steps.append(Step(["zfs", "clone", *options, snapshot, name], _destroy(name)))
+            if late:
+                steps.append(Step(["zfs", "set", f"canmount={wanted}", name]))
+        self._all(steps)
+
+    def destroy(self, names: Sequence[str]) -> None:
+        filesystems = [name for name in names if "@" not in name]
+        guard = [Step(["unmounted", *filesystems])] if filesystems else []
+        self._all([*guard, *(Step(_destroy(name)) for name in names)])
+
+    def rename(self, name: str, to: str) -> None:
+        # ZFS would mount them where their property says, which may be `/`.
+        self._do(name, [Step(["unmounted", name]), Step(["patiently", "zfs", "rename", name, to])])
+
+    def rollback(self, snapshots: Sequence[str]) -> None:
+        self._all(Step(["zfs", "rollback", name]) for name in snapshots)
+
+    def promote(self, name: str) -> None:
+        self._all([Step(["zfs", "promote", name])])
+
+    def hold(self, snapshots: Sequence[str], tag: str) -> None:
+        self._all(Step(["held", "zfs", "hold", tag, name]) for name in snapshots)
+
+    def release(self, snapshots: Sequence[str], tag: str) -> None:
+        self._all(Step(["patiently", "zfs", "release", tag, name]) for name in snapshots)
+
+    def set(self, names: Sequence[str], properties: Mapping[str, str]) -> None:
+        pairs = [f"{key}={value}" for key, value in properties.items()]
+        if self.flavour is Flavour.FUSE:  # takes one of each
+            self._all(Step(["zfs", "set", pair, name]) for name in names for pair in pairs)
+        elif pairs and names:
+            self._all([Step(["zfs", "set", *pairs, *names])])
+
+    def set_bootfs(self, name: str) -> None:
+        self._do(name, [Step(["zpool", "set", f"bootfs={name}", pool_of(name)])])
+
+    def mount(self, mounts: Sequence[Mount], *, read_only: bool = False) -> None:
+        if mounts:
+            todo = steps(mounts, self.flavour, self.elevate, read_only=read_only)
+            self._do(mounts[0].dataset, list(todo))
+
+    def umount(self, directories: Sequence[str]) -> None:
+        table = self._table()
+        found = [one for directory in directories for one in below(table, directory)]
+        if found:
+            umount = ("patiently", *self.elevate, "umount")
+            todo = [Step([*umount, one.directory]) for one in dict.fromkeys(found)]
+            self._do(found[-1].source, todo)
+
+    def mounted(self) -> list[Mount]:
+        return [Mount(one.source, one.directory) for one in self._table() if one.is_zfs]
+
+    @functools.cached_property
+    def flavour(self) -> Flavour:
+        ask = "uname -s; test -e /dev/zfs || test ! -S /run/zfs/zfs_socket || echo fuse"
+        said = self.host.run(["sh", "-c", ask], check=True).out.split()
+        if "fuse" in said:
+            return Flavour.FUSE
+        return Flavour.FREEBSD if said[0] == "FreeBSD" else Flavour.LINUX
+
+    def _table(self) -> list[Mounted]:
+        if self.flavour is Flavour.FREEBSD:
+            return parse_freebsd_mounts(self.host.run(["mount", "-p"], check=True).out)
+        return parse_linux_mounts(self.host.run(["cat", "/proc/self/mounts"], check=True).out)
+
+    def _all(self, todo: Iterable[Step]) -> None:
+        """Steps whose last word is a dataset's name."""
+        listed = list(todo)
+        if listed:
+            self._do(listed[0].do[-1], listed)
+
+    def _do(self, name: str, todo: Sequence[Step]) -> Completed:
+        pool = pool_of(name)
+        done = self.host.run(script(pool, todo), timeout=self.timeout)
+        if done.code != 0 or done.timed_out:
+            raise fault(done, pool)
+        return done
+
+
+def pool_of(name: str) -> str:
+    return re.split("[/@]", name, maxsplit=1)[0]
+
+
+def _options(properties: Mapping[str, str]) -> Iterator[str]:
+    """Unless it is told otherwise, ZFS mounts what it makes."""
+    for key, value in {"canmount": "noauto", **properties}.items():
+        yield from ("-o", f"{key}={value}")
+
+
+def _destroy(name: str) -> list[str]:
+    return ["patiently", "zfs", "destroy", name]

@@ -1,0 +1,122 @@
+"""Several commands as one `sh -c`: one round trip to a host, however far, and all of them or none.
+
+What the commands are given are positional arguments, so no name is ever read as shell. The
+scripts need a POSIX sh and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+POOL_SAYS = "pool health: "
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A command, or a function of `_FUNCTIONS`; and what takes it back if a later one fails."""
+
+    do: Sequence[str]
+    undo: Sequence[str] = ()
+
+
+# $1 is the pool. What fails is undone in reverse, and how the pool is goes behind what it said:
+# a dataset that "does not exist" may be one of a pool that is no longer imported.
+_FUNCTIONS = f"""\
+LC_ALL=C; export LC_ALL
+pool=$1
+health() {{ zpool list -H -o health "$pool" 2>&1; }}
+patiently() {{
+    tries=0
+    until said=$("$@" 2>&1); do
+        case $said in
+        *'does not exist'* | *'not find any snapshots'* | *'no such tag'*)
+            health >/dev/null && return 0 ;;
+        *'not mounted'* | *'not a file system root'*)
+            return 0 ;;
+        *busy*)
+            tries=$((tries + 1))
+            [ "$tries" -ge 20 ] || {{ sleep 0.1; continue; }} ;;
+        esac
+        printf '%s\\n' "$said" >&2
+        return 1
+    done
+}}
+held() {{
+    said=$("$@" 2>&1) && return 0
+    case $said in *'ag already exists'*) return 0; esac
+    printf '%s\\n' "$said" >&2
+    return 1
+}}
+directory() {{
+    path=$1; shift
+    if [ -h "$path" ] || {{ [ -e "$path" ] && [ ! -d "$path" ]; }}; then
+        echo "cannot mount on '$path': not a directory" >&2
+        return 1
+    fi
+    [ -d "$path" ] || "$@" "$path"
+}}
+unmounted() {{
+    mounts=$(cat /proc/self/mounts 2>/dev/null || mount -p)
+    for name; do
+        case "
+$mounts" in *"
+$name"[[:blank:]/]*)
+            echo "'$name' is mounted, or something below it" >&2
+            return 1
+        esac
+    done
+}}
+fuse_mount() {{
+    unmounted "$2"
+    was=$(zfs get -H -o value mountpoint "$2")
+    origin=$(zfs get -H -o source mountpoint "$2")
+    zfs set mountpoint="$3" "$2"
+    status=0
+    zfs mount -o "$1" "$2" || status=$?
+    # The property goes back where nobody sees a mount that would have to follow it.
+    unshare --mount sh -c '
+        [ "$1" != 0 ] || umount -R "$2"
+        if [ "$3" = local ]; then zfs set mountpoint="$4" "$5"; else zfs inherit mountpoint "$5"; fi
+    ' sh "$status" "$3" "$origin" "$was" "$2"
+    return "$status"
+}}
+done=0
+ended() {{
+    status=$?
+    trap - EXIT
+    set +e
+    [ "$status" = 0 ] || {{ undo "$@"; printf '\\n%s\\n' "{POOL_SAYS}$(health)" >&2; }}
+    exit "$status"
+}}
+"""
+
+
+def script(pool: str, steps: Sequence[Step]) -> list[str]:
+    """The argv that does `steps` in order, and takes back what was done if one of them fails.
+
+    A step may begin with `patiently` (again for 2 s while busy; what is gone already is fine),
+    `held` (what holds already is fine), `directory PATH MKDIR…` (made unless it is there; no
+    link), `unmounted DATASET…` (nor what is below) or `fuse_mount OPTIONS DATASET DIRECTORY`.
+    """
+    words = [pool]
+    todo, undo = [], []
+    for number, step in enumerate(steps, 1):
+        todo += [_line(words, step.do), f"done={number}"]
+        if step.undo:
+            undo.append(f"    [ $done -lt {number} ] || {_line(words, step.undo)}")
+    text = [
+        _FUNCTIONS + "undo() {",
+        *(reversed(undo) if undo else ("    :",)),
+        "}",
+        "trap 'ended \"$@\"' EXIT",
+        "set -e",
+        *todo,
+    ]
+    return ["sh", "-c", "\n".join(text), "sh", *words]
+
+
+def _line(words: list[str], argv: Sequence[str]) -> str:
+    first = len(words) + 1
+    words += argv
+    return " ".join(f'"${{{n}}}"' for n in range(first, len(words) + 1))
