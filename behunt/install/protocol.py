@@ -25,6 +25,7 @@ class Order:
     timeout: float = 1800.0  # seconds
     host: Host = field(default_factory=LocalHost)  # where the root lies that is filled
     sets: tuple[str, ...] = ()  # distribution sets instead of the usual ones
+    downloads: Path | None = None  # kept by digest; needed where sources are URLs of sets
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""Distribution sets of the BSDs: the archives that their own installers unpack."""
