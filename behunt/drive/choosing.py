@@ -7,13 +7,16 @@ from collections.abc import Mapping, Sequence
 from behunt import __version__
 from behunt.errors import BehuntError, UsageError
 from behunt.families import KERNELS
+from behunt.families.freebsd import in_jails
 from behunt.model import Release, Test
 from behunt.runners.protocol import Runner
 from behunt.suites.contract import unmet
 
 AUTO = "auto"
-# Lightest first. `chroot` shares too much with the host to be chosen unasked.
-_CANDIDATES = ("namespace", "uml")
+# By the kernel that a release's programs call, lightest first. `chroot` shares too much with the
+# host to be chosen unasked.
+_CANDIDATES = {"Linux": ("namespace", "uml"), "FreeBSD": ("jail",)}
+_ANY = ("namespace", "jail", "uml")
 
 
 def choose(known: Mapping[str, Runner], name: str, releases: Sequence[Release], test: Test) -> str:
@@ -29,18 +32,24 @@ def choose(known: Mapping[str, Runner], name: str, releases: Sequence[Release], 
     if not any(release.sources for release in releases):
         return "none"
     reasons = {}
-    for candidate in _CANDIDATES:
+    for candidate in _candidates(releases):
         reasons[candidate] = _why_not(known[candidate], releases, test)
         if not reasons[candidate]:
             return candidate
     raise BehuntError(_no_runner(reasons, releases[-1]), way_out(releases[-1]))
 
 
+def _candidates(releases: Sequence[Release]) -> Sequence[str]:
+    kernels = {KERNELS.get(release.os, "") for release in releases}
+    return _CANDIDATES.get(kernels.pop(), _ANY) if len(kernels) == 1 else _ANY
+
+
 def _why_not(runner: Runner, releases: Sequence[Release], test: Test) -> str:
-    if lacking := unmet(test, runner.capabilities):
-        return f"it has no {', '.join(lacking)}"
     unfit = next((why for release in releases if (why := runner.unfit(release))), "")
-    return unfit or runner.missing()
+    if lacks := unfit or runner.missing():
+        return lacks
+    lacking = unmet(test, runner.capabilities)
+    return f"it has no {', '.join(lacking)}" if lacking else ""
 
 
 def _no_runner(reasons: Mapping[str, str], release: Release) -> str:
@@ -55,7 +64,12 @@ def way_out(release: Release) -> str:
     kernel = KERNELS.get(release.os, "Linux")
     if kernel == "Linux":
         return "`behunt doctor` lists what this machine can do and what it lacks"
+    if kernel == "FreeBSD" and in_jails(release):
+        return (
+            f"jails of a FreeBSD host run it, if that is {release.version} or later: --host "
+            "root@HOST --store zfs:POOL/DATASET (docs/freebsd-host.md)"
+        )
     return (
-        f"missing: a {kernel} host, or a virtual machine that boots {release.label}; behunt "
-        f"{__version__} drives neither yet, a later one will. What runs here: --os debian"
+        f"missing: a virtual machine that boots {release.label}; behunt {__version__} drives "
+        "none yet, a later one will. What runs here: --os debian"
     )

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+from behunt.hosts.local import LocalHost
+from behunt.hosts.protocol import Host
+from behunt.runners.jail import JailRunner
 from behunt.runners.namespace import CHROOT, NAMESPACE
 from behunt.runners.none import NONE
 from behunt.runners.protocol import Runner
+from behunt.runners.remote import OnlyHere, shared_kernel
 from behunt.runners.uml import Uml
 from behunt.storage.home import Home
 
 # lightest first
-NAMES = ("none", "chroot", "namespace", "uml")
+NAMES = ("none", "chroot", "namespace", "jail", "uml")
 
 
-def runners(home: Home) -> dict[str, Runner]:
-    found: tuple[Runner, ...] = (NONE, CHROOT, NAMESPACE, Uml(home.kernels))
+def runners(home: Home, host: Host | None = None) -> dict[str, Runner]:
+    """Those that get inside what is on `host`, which is this machine by default."""
+    here = LocalHost()
+    found: tuple[Runner, ...]
+    if host is None or isinstance(host, LocalHost):
+        found = (NONE, CHROOT, NAMESPACE, JailRunner(here), Uml(home.kernels))
+    else:
+        found = (
+            OnlyHere(NONE, host.name),
+            *shared_kernel(host),
+            JailRunner(host),
+            OnlyHere(Uml(home.kernels), host.name),
+        )
     return {runner.name: runner for runner in found}

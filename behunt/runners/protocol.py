@@ -36,6 +36,7 @@ class Setup:
     exchange: Path
     hostname: str
     owner: str  # token of the behunt that runs it
+    home: str = ""  # id of that behunt's home
     limits: Limits = UNLIMITED
     network: bool = False
 

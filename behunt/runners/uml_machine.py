@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from behunt.errors import HostError
 from behunt.hosts.confined import Confined
-from behunt.hosts.protocol import CLEAN_ENV, Completed, Sink, checked
+from behunt.hosts.protocol import CLEAN_ENV, Completed, Sink, Stdin, checked
 from behunt.runners.protocol import AT
 
 _BOOT = 30.0  # seconds in which the test must have been started; one is usual
@@ -78,7 +78,7 @@ class Machine:
         *,
         env: Mapping[str, str] | None = None,
         cwd: str = "/",
-        stdin: bytes = b"",
+        stdin: Stdin = b"",
         timeout: float = 60.0,
         check: bool = False,
         sink: Sink | None = None,

@@ -1,6 +1,8 @@
-"""What every Runner must do. A new one is one more name in RUNNERS.
+"""What every Runner must do. A new one is one more name in LOCAL or OVER_SSH.
 
-They enter a real Debian: its archive is kept between runs of the tests.
+They enter a real Debian: its archive is kept between runs of the tests. Those over a host do so
+through a real sshd, in a clone that is mounted there. Jails need FreeBSD: what their runner does
+with its programs is in tests/real/test_remote_runners.py.
 """
 
 from __future__ import annotations
@@ -17,19 +19,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+import sshd
 
 from behunt import catalogue
 from behunt.drive.installing import ensure
 from behunt.drive.lab import Lab, opened
 from behunt.errors import InstallError
+from behunt.hosts.protocol import Host
 from behunt.model import Limits, Release
-from behunt.runners import NAMES, runners
+from behunt.runners import runners
 from behunt.runners.protocol import AT, CAPABILITIES, Inside, Runner, Setup
 from behunt.storage.home import Home
+from behunt.storage.protocol import Clone
 
 pytestmark = pytest.mark.real
 
 HOSTNAME = "debian-12-amd64"
+LOCAL = ("none", "chroot", "namespace", "uml")
+OVER_SSH = ("chroot over ssh", "namespace over ssh")
 
 
 def release_called(name: str) -> Release:
@@ -73,24 +80,99 @@ class Place:
                 self.runner.prepare(self.release, clone)
             yield stack.enter_context(self.runner.enter(clone, setup))
 
+    @contextlib.contextmanager
+    def neighbour(self, marker: str) -> Iterator[None]:
+        """A process of the host with `marker` among its words."""
+        wait = [sys.executable, "-c", "print(flush=True); input()", marker]
+        with subprocess.Popen(wait, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            yield
+            process.communicate(b"\n")
 
+
+@dataclass
+class FarPlace(Place):
+    """The same over `host`, which mounts the clone."""
+
+    host: Host
+
+    @contextlib.contextmanager
+    def enter(self, *, limits: Limits | None = None, network: bool = False) -> Iterator[Inside]:
+        size = limits.disk if limits else None
+        setup = Setup(
+            self.exchange,
+            HOSTNAME,
+            self.lab.owner.token,
+            limits=replace(limits or Limits(), disk=None),
+            network=network,
+        )
+        with self.mounted(size) as clone, self.runner.enter(clone, setup) as inside:
+            yield inside
+
+    @contextlib.contextmanager
+    def neighbour(self, marker: str) -> Iterator[None]:
+        # Not of the command's own tree, which ends with it.
+        wait = 'env -i setsid sh -c "sleep 1000; :" "$1" >/dev/null 2>&1 </dev/null & echo $!'
+        process = self.host.run(["sh", "-c", wait, "sh", marker], check=True).out.strip()
+        yield
+        self.host.run(["kill", process], check=True)
+
+    @contextlib.contextmanager
+    def mounted(self, size: int | None) -> Iterator[Clone]:
+        bootenv = ensure(self.lab, self.release)
+        stage = f"/run/clone.{uuid.uuid4().hex}"
+        words = [stage, str(bootenv.path), str(size or "50%")]
+        self.host.run(["sh", "-ec", MOUNT, "sh", *words], check=True)
+        try:
+            yield Clone("far", bootenv, root=f"{stage}/m")
+        finally:
+            self.host.run(["umount", f"{stage}/m", stage], check=True)
+
+
+MOUNT = """
+    mkdir "$1"; mount -t tmpfs -o "size=$3" none "$1"; cd "$1"; mkdir u w m
+    mount -t overlay -o "lowerdir=$2,upperdir=$1/u,workdir=$1/w" none m
+"""
 Places = Callable[..., Place]
 
 
+@pytest.fixture(scope="module")
+def far(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    """This machine, reached by ssh. What is mounted there is gone with its sshd."""
+    with sshd.running(tmp_path_factory.mktemp("far")) as server, server.host() as host:
+        yield host
+
+
 @pytest.fixture
-def places(lab: Lab, tmp_path: Path) -> Places:
+def places(lab: Lab, tmp_path: Path, request: pytest.FixtureRequest) -> Places:
+    exchange = tmp_path / "exchange"
+    exchange.mkdir()
+
     def place(runner: str, release: str = "12") -> Place:
-        return Place(lab, runners(lab.home)[runner], release_called(release), tmp_path)
+        name = runner.removesuffix(" over ssh")
+        if name == runner:
+            return Place(lab, runners(lab.home)[runner], release_called(release), exchange)
+        host: Host = request.getfixturevalue("far")
+        known = runners(lab.home, host)
+        return FarPlace(lab, known[name], release_called(release), exchange, host)
 
     return place
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=[*LOCAL, *OVER_SSH])
 def place(request: pytest.FixtureRequest, places: Places) -> Place:
     return places(request.param)
 
 
-@pytest.fixture(params=[name for name in NAMES if name != "none"])
+@pytest.fixture
+def limited(place: Place) -> Place:
+    if "limits" not in place.runner.capabilities:
+        pytest.skip("it has no limits")
+    return place
+
+
+@pytest.fixture(params=[*(name for name in LOCAL if name != "none"), *OVER_SSH])
 def rooted(request: pytest.FixtureRequest, places: Places) -> Place:
     """With a runner that enters an installed root."""
     return places(request.param)
@@ -213,17 +295,10 @@ def test_the_kernel_that_answers_is_told(place: Place) -> None:
 def test_isolation_is_what_it_says(place: Place) -> None:
     isolated = "isolation" in place.runner.capabilities
     marker = uuid.uuid4().hex
-    wait = [sys.executable, "-c", "print(flush=True); input()", marker]
-    with (
-        subprocess.Popen(wait, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as neighbour,
-        place.enter() as inside,
-    ):
-        assert neighbour.stdout is not None
-        neighbour.stdout.readline()
+    with place.neighbour(marker), place.enter() as inside:
         pattern = f"[{marker[0]}]{marker[1:]}"  # does not match itself
         seen = inside.host.run(["sh", "-c", f"grep -q '{pattern}' /proc/[0-9]*/cmdline"]).code == 0
         name = inside.host.run(["uname", "-n"]).out.strip()
-        neighbour.communicate(b"\n")
     assert (seen, name) == ((False, HOSTNAME) if isolated else (True, platform.node()))
 
 
@@ -241,8 +316,8 @@ def test_there_is_no_network_unless_asked_for(place: Place) -> None:
             assert interfaces(inside) == here
 
 
-def test_too_much_memory_is_the_end_and_is_told(place: Place) -> None:
-    with place.enter(limits=Limits(memory=96 << 20)) as inside:
+def test_too_much_memory_is_the_end_and_is_told(limited: Place) -> None:
+    with limited.enter(limits=Limits(memory=96 << 20)) as inside:
         done = inside.host.run(["sh", "-c", "tail /dev/zero"], timeout=60)
         assert done.code not in {0, 125}
         assert not done.timed_out
@@ -250,18 +325,18 @@ def test_too_much_memory_is_the_end_and_is_told(place: Place) -> None:
         assert inside.exhausted() == ""
 
 
-def test_too_many_processes_are_refused(place: Place) -> None:
+def test_too_many_processes_are_refused(limited: Place) -> None:
     script = "i=0; while [ $i -lt 60 ]; do sleep 100 & i=$((i+1)); done; echo all"
-    with place.enter(limits=Limits(processes=30)) as inside:
+    with limited.enter(limits=Limits(processes=30)) as inside:
         done = inside.host.run(["sh", "-c", script], timeout=60)
     assert "all" not in done.out
     assert done.code != 0
-    with place.enter(limits=Limits(processes=90)) as inside:
+    with limited.enter(limits=Limits(processes=90)) as inside:
         assert "all" in inside.host.run(["sh", "-c", script], timeout=60).out
 
 
-def test_a_limit_that_is_not_reached_is_not_told(place: Place) -> None:
-    with place.enter(limits=Limits(memory=256 << 20, processes=100, cpus=1.5)) as inside:
+def test_a_limit_that_is_not_reached_is_not_told(limited: Place) -> None:
+    with limited.enter(limits=Limits(memory=256 << 20, processes=100, cpus=1.5)) as inside:
         assert inside.host.run(["sh", "-c", "exit 3"]).code == 3
         assert inside.exceeded() == ""
 
