@@ -7,9 +7,12 @@ RUN = $(VENV)/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E)
 
 # What behunt drives on Debian, and what only its tests look with.
-PACKAGES = python3-venv mmdebstrap zstd tar debian-archive-keyring
-TEST_PACKAGES = busybox-static chromium distro-info-data git gpg mandoc osinfo-db \
-	postgresql tmux util-linux
+PACKAGES = python3-venv mmdebstrap zstd tar debian-archive-keyring libarchive-tools \
+	signify-openbsd signify-openbsd-keys
+# zfs-fuse gives real pools without a kernel module, and conflicts with a real ZFS's programs.
+TEST_PACKAGES = $(shell -v >/dev/null busybox-static chromium command distro-info-data \
+	echo git gpg mandoc mtree-netbsd openssh-client openssh-server osinfo-db postgresql \
+	psmisc tcsh tmux util-linux zfs-fuse) zpool ||
 
 .PHONY: demo test fast lint bench setup setup-test clean
 

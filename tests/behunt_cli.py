@@ -29,10 +29,14 @@ class Done:
 
 @dataclass(frozen=True)
 class Behunt:
-    """`place` is where it is started, and its HOME; `home` is BEHUNT_HOME."""
+    """`place` is where it is started, and its HOME; `home` is BEHUNT_HOME.
+
+    `prefix` are words that bring it to where it shall run: into a namespace.
+    """
 
     place: Path
     home: Path
+    prefix: tuple[str, ...] = ()
 
     @classmethod
     def below(cls, directory: Path) -> Self:
@@ -49,7 +53,7 @@ class Behunt:
     ) -> Done:
         """Run it to its end. Whatever happens, it never shows a traceback."""
         done = subprocess.run(
-            [*COMMAND, *map(str, words)],
+            [*self.prefix, *COMMAND, *map(str, words)],
             cwd=self.place,
             env=self.environment(env),
             input=stdin,
@@ -63,7 +67,7 @@ class Behunt:
 
     def start(self, *words: str | Path) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [*COMMAND, *map(str, words)],
+            [*self.prefix, *COMMAND, *map(str, words)],
             cwd=self.place,
             env=self.environment(),
             stdin=subprocess.DEVNULL,

@@ -1,16 +1,17 @@
-"""`behunt be`: boot environments."""
+"""`behunt be`: boot environments, of releases and of the user's own."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from behunt.cli import be_datasets, be_enter
 from behunt.cli import options as opt
-from behunt.cli.groups import TakesCommand, rest_of
+from behunt.cli.be_place import by_store, lab_for, named
 from behunt.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,51 +21,69 @@ if TYPE_CHECKING:
 
 @click.group()
 def be() -> None:
-    """Keep boot environments: one installed root per release, cloned for every run."""
+    """Keep boot environments: one installed root per release, cloned for every run.
+
+    NAME is a dataset, such as zroot/behunt/test, or the name of one in the store.
+    """
 
 
-@contextlib.contextmanager
-def _lab(ctx: click.Context, options: dict[str, Any], runner: str = "namespace") -> Iterator[Lab]:
-    from behunt.cli.progress import watching  # noqa: PLC0415 - slow to import
-    from behunt.drive.lab import opened  # noqa: PLC0415
-
-    place: opt.Place = ctx.obj
-    settings = opt.settings_of(options) if "packages" in options else opt.settings_of(_NOTHING)
-    with (
-        watching(verbose=options.get("verbose", False)) as emit,
-        opened(place.home, runner, results=place.results_path, settings=settings, emit=emit) as lab,
-    ):
-        yield lab
+for command in (*be_datasets.COMMANDS, *be_enter.COMMANDS):
+    be.add_command(command)
 
 
-_NOTHING: dict[str, Any] = {"packages": (), "mirror": "", "keyring": None}
-
-
-@be.command("list", epilog="Example: behunt be list --json")
+@be.command(
+    "list",
+    epilog="""\b
+Examples:
+  behunt be list --json
+  behunt be list --host root@fbsd.lab --store zfs:zroot/behunt""",
+)
+@opt.keeping
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON array.")
 @click.pass_context
-def list_(ctx: click.Context, *, as_json: bool) -> None:
-    """List what is installed."""
-    with _lab(ctx, {}) as lab:
-        found = lab.store.bootenvs()
-        rows = [_as_object(bootenv, len(lab.store.build(bootenv).packages)) for bootenv in found]
+def list_(ctx: click.Context, /, *, as_json: bool, **options: Any) -> None:
+    """List what is installed, and of a ZFS store also what else is made there."""
+    from behunt.drive.datasets import are_in, datasets  # noqa: PLC0415
+
+    with lab_for(ctx, options) as lab:
+        if are_in(lab):
+            rows = [asdict(row) for row in datasets(lab).rows()]
+            told = [_dataset_line(row) for row in rows]
+        else:
+            found = lab.store.bootenvs()
+            rows = [_as_object(one, len(lab.store.build(one).packages)) for one in found]
+            told = [_root_line(row) for row in rows]
     if as_json:
         click.echo(json.dumps(rows, indent=2))
-        return
-    from tabulate import tabulate  # noqa: PLC0415
+    elif not rows:
+        click.echo("nothing installed")
+    else:
+        from tabulate import tabulate  # noqa: PLC0415
 
-    table = [
-        (
-            r["name"],
-            r["created"][:10],
-            r["packages"],
-            f"{r['bytes'] / 1e6:.0f} MB",
-            r["identity"][:12],
-        )
-        for r in rows
-    ]
-    headers = ("name", "installed", "packages", "size", "identity")
-    click.echo(tabulate(table, headers=headers, tablefmt="plain") if rows else "nothing installed")
+        click.echo(tabulate(told, headers="keys", tablefmt="plain"))
+
+
+def _root_line(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "name": row["name"],
+        "installed": row["created"][:10],
+        "packages": row["packages"],
+        "size": _megabytes(row["bytes"]),
+        "identity": row["identity"][:12],
+    }
+
+
+def _dataset_line(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "name": row["name"],
+        "release": row["release"] or "-",
+        "layout": row["layout"],
+        "state": row["state"],
+        "active": row["active"] or "-",
+        "mountpoint": row["mountpoint"] or "-",
+        "space": _megabytes(row["bytes"]),
+        "created": row["created"][:16].replace("T", " "),
+    }
 
 
 def _megabytes(count: int) -> str:
@@ -90,11 +109,21 @@ Examples:
   behunt be install debian-12
   behunt be install --os debian 11..13 --jobs 2
   behunt be install debian-13 --package python3 --package curl
-  behunt be install --refresh debian-sid"""
+  behunt be install --refresh debian-sid
+  behunt be install -o FreeBSD -r 11.1 -p /pub zroot/behunt/test"""
 )
 @click.argument("releases", nargs=-1, required=True, shell_complete=opt.complete_release)
 @opt.where
 @opt.installing
+@click.option("--release", "-r", metavar="RELEASE", help="Install it into the dataset named.")
+@click.option(
+    "--branch",
+    "-b",
+    type=click.Choice(["release"], case_sensitive=False),
+    default="release",
+    show_default=True,
+    help="The kind of build that -r names.",
+)
 @click.option(
     "--jobs", "-j", type=click.IntRange(1), default=1, metavar="N", help="Installations at a time."
 )
@@ -102,63 +131,72 @@ Examples:
 @opt.verbose
 @click.pass_context
 def install(ctx: click.Context, /, releases: tuple[str, ...], **options: Any) -> None:
-    """Install RELEASES, each once, and seal them."""
+    """Install RELEASES, each once, and seal them; or, with -r, one into an empty dataset."""
     from behunt.drive.installing import install_all, name_of  # noqa: PLC0415
 
+    if options["release"] is not None:
+        _install_into(ctx, releases, options)
+        return
+    if any("/" in name for name in releases):
+        raise UsageError(
+            "what shall be installed there is missing",
+            f"behunt be install -o FreeBSD -r 14.3 {releases[0]}",
+        )
     chosen = opt.releases_of(releases, options)
-    with _lab(ctx, options) as lab:
+    with lab_for(ctx, options) as lab:
         if options["refresh"]:
             for release in chosen:
                 if old := lab.store.find(name_of(release, lab.settings.packages)):
                     lab.store.destroy(old)
         for bootenv in install_all(lab, chosen, options["jobs"]):
-            click.echo(f"{bootenv.name}  {_megabytes(bootenv.bytes)}  {bootenv.identity[:12]}")
+            _tell_installed(bootenv)
+
+
+def _install_into(ctx: click.Context, names: tuple[str, ...], options: dict[str, Any]) -> None:
+    from behunt.drive.datasets import datasets  # noqa: PLC0415
+    from behunt.drive.filling import fill  # noqa: PLC0415
+
+    if len(names) != 1:
+        raise UsageError("-r installs one release into one dataset", "name one dataset")
+    release = opt.release_of(options["release"], options)
+    place = named(names[0], options)
+    with lab_for(ctx, {**options, "store": place.store}) as lab:
+        _tell_installed(fill(lab, release, datasets(lab).fill(place.name, release.id)))
+
+
+def _tell_installed(bootenv: BootEnv) -> None:
+    click.echo(f"{bootenv.name}  {_megabytes(bootenv.bytes)}  {bootenv.identity[:12]}")
 
 
 @be.command(
-    cls=TakesCommand,
     epilog="""\b
 Examples:
-  behunt be shell debian-12
-  behunt be shell debian-12 -- apt list --installed""",
+  behunt be destroy debian-12-amd64
+  behunt be destroy zroot/behunt/test"""
 )
-@click.argument("release", shell_complete=opt.complete_release)
-@opt.where
-@opt.installing
-@click.option("--network", is_flag=True, help="Let it reach the network.")
-@opt.verbose
-@click.pass_context
-def shell(ctx: click.Context, /, release: str, **options: Any) -> None:
-    """Open a shell in a clone of RELEASE. What is changed there is gone afterwards."""
-    from behunt.drive.shell import shell as lend  # noqa: PLC0415
-
-    chosen = opt.release_of(release, options)
-    argv = rest_of(ctx) or ["/bin/sh", "-i"]
-    with _lab(ctx, options) as lab:
-        code = lend(lab, chosen, argv, network=options["network"])
-    ctx.exit(code if code >= 0 else 128 - code)
-
-
-@be.command(epilog="Example: behunt be destroy debian-12-amd64")
 @click.argument("names", nargs=-1, required=True)
+@opt.keeping
+@click.option("--force", "-F", is_flag=True, help="With the snapshots that were taken of it.")
 @click.pass_context
-def destroy(ctx: click.Context, names: tuple[str, ...]) -> None:
-    """Destroy boot environments. Their archives stay: installing them again takes a second."""
-    with _lab(ctx, {}) as lab:
-        doomed = [_named(lab, name) for name in names]
-        for bootenv in doomed:
-            lab.store.destroy(bootenv)
-            click.echo(f"destroyed {bootenv.name}")
+def destroy(ctx: click.Context, /, names: tuple[str, ...], **options: Any) -> None:
+    """Destroy boot environments. Archives stay: installing again takes a second."""
+    from behunt.drive.datasets import called  # noqa: PLC0415
+    from behunt.drive.datasets import destroy as remove  # noqa: PLC0415
+
+    for at, wanted in by_store(names, options):
+        with lab_for(ctx, at) as lab:
+            doomed = [called(lab, name) or _of_release(lab, name) for name in wanted]
+            for bootenv in doomed:
+                remove(lab, bootenv, force=options["force"])
+                click.echo(f"destroyed {bootenv.name}")
 
 
-def _named(lab: Lab, name: str) -> BootEnv:
-    """The boot environment called `name`, or the one of the release that `name` means."""
-    if found := lab.store.find(name):
-        return found
+def _of_release(lab: Lab, name: str) -> BootEnv:
+    """The boot environment of the release that `name` means."""
     with contextlib.suppress(UsageError):
         release = opt.release_of(name, {"os": None, "arch": None, "own": ()})
-        if found := lab.store.find(release.id):
-            return found
+        if bootenv := lab.store.find(release.id):
+            return bootenv
     known = ", ".join(bootenv.name for bootenv in lab.store.bootenvs()) or "none"
     raise UsageError(f"there is no boot environment {name}", f"there are: {known}")
 
@@ -170,16 +208,25 @@ Examples:
   behunt be prune --older-than 30
   behunt be prune --all"""
 )
+@opt.keeping
 @click.option("--older-than", type=click.IntRange(0), metavar="DAYS", help="Also logs of old runs.")
 @click.option("--all", "everything", is_flag=True, help="Also all boot environments.")
 @click.option("--dry-run", "-n", is_flag=True, help="Only print what would go.")
 @click.pass_context
-def prune(ctx: click.Context, *, older_than: int | None, everything: bool, dry_run: bool) -> None:
+def prune(
+    ctx: click.Context,
+    /,
+    *,
+    older_than: int | None,
+    everything: bool,
+    dry_run: bool,
+    **options: Any,
+) -> None:
     """Remove archives and kernels that nothing is made from any more."""
     from behunt.drive.prune import plan  # noqa: PLC0415
     from behunt.drive.prune import prune as remove  # noqa: PLC0415
 
-    with _lab(ctx, {}) as lab:
+    with lab_for(ctx, options) as lab:
         doomed = plan(lab, older_than_days=older_than, everything=everything)
         for row in doomed:
             click.echo(f"{row.kind:8} {row.bytes / 1e6:8.1f} MB  {row.name}  ({row.why})")

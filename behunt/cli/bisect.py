@@ -145,15 +145,13 @@ def _asked(
     from behunt.drive.asked import Asked, Budget  # noqa: PLC0415
     from behunt.drive.choosing import choose  # noqa: PLC0415
     from behunt.model import Find  # noqa: PLC0415
-    from behunt.runners import runners  # noqa: PLC0415
-    from behunt.storage.home import Home  # noqa: PLC0415
 
     releases, open_start = _range(options)
     asked = opt.test_of(test, rest, options)
     return Asked(
         releases=releases,
         test=asked,
-        runner=choose(runners(Home(place.home)), options["runner"], releases, asked),
+        runner=choose(opt.runners_of(place, options), options["runner"], releases, asked),
         find=Find(options["find"]),
         thorough=options["thorough"],
         open_start=open_start,

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from behunt.cli import options as opt
+
 if TYPE_CHECKING:
     from behunt.cli.options import Place
     from behunt.model import Check
@@ -27,22 +29,25 @@ _STATE = max(map(len, _COLOURS))
 Examples:
   behunt doctor
   sudo behunt doctor --online
+  behunt doctor --host root@fbsd.lab --store zfs:zroot/behunt
   behunt doctor --json | jq '.[] | select(.ok | not)'
 
 Exit status: 0 if nothing is missing but what is optional, else 1."""
 )
+@opt.keeping
 @click.option("--online", is_flag=True, help="Also ask whether the mirror answers.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON array.")
 @click.pass_context
-def doctor(ctx: click.Context, *, online: bool, as_json: bool) -> None:
+def doctor(ctx: click.Context, /, *, online: bool, as_json: bool, host: str, store: str) -> None:
     """Tell what this machine can do, what is missing, and the command that brings it.
 
-    Clones are really mounted, and namespaces entered; nothing stays behind.
+    Clones are really mounted, and namespaces entered; nothing stays behind. With --host and
+    --store also what is there.
     """
     from behunt.drive.doctor import checks  # noqa: PLC0415 - slow to import
 
     place: Place = ctx.obj
-    found = checks(place.home, results=place.results_path, online=online)
+    found = checks(place.home, results=place.results_path, online=online, host=host, store=store)
     missing = [check for check in found if not check.ok and not check.optional]
     if as_json:
         click.echo(json.dumps([asdict(check) for check in found], indent=2))

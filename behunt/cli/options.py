@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -17,6 +17,7 @@ from behunt.errors import UsageError
 if TYPE_CHECKING:
     from behunt.drive.lab import Settings
     from behunt.model import Release, Test
+    from behunt.runners.protocol import Runner
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +82,20 @@ def together(*options: Callable[[FC], FC]) -> Callable[[FC], FC]:
     return decorate
 
 
+def _lower(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+    """People write FreeBSD; catalogues say freebsd."""
+    return value.lower() if value else value
+
+
 where = together(
-    click.option("--os", metavar="OS", help="Operating system; a prefixed name needs none."),
-    click.option("--arch", metavar="ARCH", help="Architecture, such as amd64 or i386."),
+    click.option(
+        "--os",
+        "-o",
+        metavar="OS",
+        callback=_lower,
+        help="Operating system; a prefixed name needs none.",
+    ),
+    click.option("--arch", "-a", metavar="ARCH", help="Architecture, such as amd64 or i386."),
     click.option(
         "--catalogue",
         "own",
@@ -94,11 +106,48 @@ where = together(
     ),
 )
 
+keeping = together(
+    click.option(
+        "--host",
+        metavar="[USER@]HOST",
+        default="",
+        help="Work on this machine, reached by ssh, instead of here.",
+    ),
+    click.option(
+        "--store",
+        metavar="STORE",
+        default="overlay",
+        show_default=True,
+        help="Where boot environments are kept: overlay, or zfs:POOL/DATASET.",
+    ),
+)
+
 installing = together(
+    keeping,
     click.option(
         "--package", "packages", multiple=True, metavar="NAME", help="Install this too; repeat."
     ),
-    click.option("--mirror", metavar="URL", default="", help="Take releases from here first."),
+    click.option(
+        "--mirror",
+        "-p",
+        metavar="URL",
+        default="",
+        help="Take releases from here first; of sets also a directory, such as /pub.",
+    ),
+    click.option(
+        "--set",
+        "sets",
+        multiple=True,
+        metavar="NAME",
+        help="Install these distribution sets instead of the usual ones; repeat.",
+    ),
+    click.option(
+        "--layout",
+        "-l",
+        metavar="LAYOUT",
+        default="",
+        help="Datasets of a new boot environment: freebsd, netbsd, openbsd, illumos, linux, flat.",
+    ),
     click.option(
         "--keyring",
         type=click.Path(path_type=Path),
@@ -181,13 +230,33 @@ def settings_of(options: dict[str, Any]) -> Settings:
         raise UsageError(f"there is no keyring {keyring}", "name a file of OpenPGP keys")
     return Settings(
         packages=tuple(sorted(set(options["packages"]))),
-        mirror=options["mirror"].rstrip("/"),
+        mirror=_mirror(options["mirror"]),
         keyring=str(keyring.resolve()) if keyring else "",
         retries=options.get("retries", 1),
         fresh=options.get("fresh", False),
         timeout_is=Verdict(options.get("timeout_is", "unknown")),
         on_disk=options.get("upper") == "disk",
+        host=options["host"],
+        store=options["store"],
+        layout=options["layout"],
+        sets=tuple(options["sets"]),
     )
+
+
+def runners_of(place: Place, options: dict[str, Any]) -> Mapping[str, Runner]:
+    """The runners there are on the host that `options` name."""
+    from behunt.drive.site import host_of  # noqa: PLC0415
+    from behunt.runners import runners  # noqa: PLC0415
+    from behunt.storage.home import Home  # noqa: PLC0415
+
+    return runners(Home(place.home), host_of(options["host"]))
+
+
+def _mirror(text: str) -> str:
+    """A directory is found again wherever a hunt is resumed."""
+    if text.startswith((".", "~")):
+        return str(Path(text).expanduser().absolute())
+    return text.rstrip("/") or text
 
 
 def test_of(path: Path | None, rest: Sequence[str] | None, options: dict[str, Any]) -> Test:

@@ -50,14 +50,12 @@ def run(ctx: click.Context, /, release: str, test: Path | None, **options: Any) 
     from behunt.drive.installing import check  # noqa: PLC0415
     from behunt.drive.lab import opened  # noqa: PLC0415
     from behunt.drive.trial import answer  # noqa: PLC0415
-    from behunt.runners import runners  # noqa: PLC0415
-    from behunt.storage.home import Home  # noqa: PLC0415
 
     place: opt.Place = ctx.obj
     asked = opt.test_of(test, rest_of(ctx), options)
     chosen = opt.release_of(release, options)
     settings = opt.settings_of(options)
-    runner = choose(runners(Home(place.home)), options["runner"], [chosen], asked)
+    runner = choose(opt.runners_of(place, options), options["runner"], [chosen], asked)
     with (
         watching(verbose=options["verbose"]) as emit,
         opened(place.home, runner, results=place.results_path, settings=settings, emit=emit) as lab,

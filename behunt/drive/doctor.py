@@ -16,6 +16,8 @@ from functools import partial
 from pathlib import Path
 
 from behunt import catalogue
+from behunt.drive.doctor_host import checks_of
+from behunt.drive.site import OVERLAY
 from behunt.drive.trying import enter, limits, mount_privately, overlay, privilege, scratch, why
 from behunt.errors import BehuntError
 from behunt.families import debian, supply
@@ -65,10 +67,13 @@ def checks(
     results: str | Path = "",
     online: bool = False,
     machine: Machine | None = None,
+    host: str = "",
+    store: str = OVERLAY,
 ) -> list[Check]:
     """Every check, by area. Raises nothing, whatever is missing.
 
-    `online` also asks the mirror. `results` is where the database is, if not in `home`.
+    `online` also asks the mirror. `results` is where the database is, if not in `home`. `host`
+    and `store` are looked at besides.
     """
     machine = machine or this_machine()
     areas: dict[str, Callable[[], Iterator[Check]]] = {
@@ -78,6 +83,7 @@ def checks(
         "network boot": lambda: _network_boot(machine),
         "report": _report,
         "results": lambda: _results(results or home / "results.db"),
+        "host": lambda: checks_of(Home(home), host, store),
     }
     try:
         return [check for area, look in areas.items() for check in _looked(area, look)]
@@ -140,7 +146,7 @@ def _runners(home: Path, machine: Machine) -> Iterator[Check]:
     for runner in runners(Home(home)).values():
         can = ", ".join(sorted(runner.capabilities))
         check = _tried("runner", runner.name, partial(enter, runner), can)
-        yield replace(check, optional="own_kernel" in runner.capabilities)
+        yield replace(check, optional="own_kernel" in runner.capabilities or runner.name == "jail")
     yield replace(_tried("runner", "limits", limits, _controllers()), optional=True)
     yield _qemu(machine)
     kvm = os.access("/dev/kvm", os.R_OK | os.W_OK)

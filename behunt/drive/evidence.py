@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from behunt.drive.asked import Asked, from_params
 from behunt.drive.bisect import Search
+from behunt.drive.lab import Settings
 from behunt.errors import UsageError
 from behunt.model import Find, Hunt, HuntOutcome, Test
 from behunt.results.sessions import Session
@@ -76,6 +77,10 @@ def _terms(asked: Asked) -> list[str]:
     """Options for all that is not as usual."""
     test, usual, limits = asked.test, Test("", ()), asked.test.limits
     words = []
+    if asked.settings.host:
+        words += ["--host", asked.settings.host]
+    if asked.settings.store != Settings().store:
+        words += ["--store", asked.settings.store]
     if test.timeout != usual.timeout:
         words += ["--timeout", f"{test.timeout:g}"]
     if test.network:

@@ -7,18 +7,14 @@ import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
-from typing import BinaryIO
 
 from behunt.drive.choosing import way_out
+from behunt.drive.filling import filled, order_of, source_of
 from behunt.drive.lab import AGAIN, InterruptedTrialError, Lab
 from behunt.errors import BehuntError, InstallError, UsageError
-from behunt.events import InstallEnded, InstallProgress, InstallStarted, Note
-from behunt.install import archive, installer_for
-from behunt.install.protocol import Installer, Order, Origin, Say, archive_key
+from behunt.events import InstallEnded, InstallStarted
+from behunt.install import installer_for
 from behunt.model import BootEnv, Build, Release, Test
-from behunt.storage.disk import disk_errors
 from behunt.storage.home import InUseError, exclusive
 from behunt.suites.contract import unmet
 
@@ -31,11 +27,6 @@ def name_of(release: Release, packages: Sequence[str] = ()) -> str:
     if len(name) <= _LONGEST and "/" not in name:
         return name
     return f"{release.id}+{hashlib.sha256(name.encode()).hexdigest()[:12]}"
-
-
-def install_log(lab: Lab, release: Release) -> Path:
-    """Where the last installation of `release` said what it did."""
-    return lab.home.runs / f"install-{name_of(release, lab.settings.packages)}.log"
 
 
 def check(lab: Lab, releases: Sequence[Release], test: Test | None = None) -> None:
@@ -54,7 +45,7 @@ def check(lab: Lab, releases: Sequence[Release], test: Test | None = None) -> No
                 way_out(release),
             )
         if lab.runner.needs_root_tree and not have(lab, release):
-            order = _order(lab, release)
+            order = order_of(lab, release)
             if lacks := installer_for(release).missing(order):
                 raise InstallError(lacks, "`behunt doctor` lists what this machine can do")
 
@@ -118,7 +109,7 @@ def _sealed(lab: Lab, release: Release) -> BootEnv | None:
 
 
 def _is_ordered(lab: Lab, release: Release, build: Build) -> bool:
-    installer, order = installer_for(release), _order(lab, release)
+    installer, order = installer_for(release), order_of(lab, release)
     if build.recipe != installer.recipe(order):
         return False
     if not installer.local(order):  # a suite stays as it was when it was installed
@@ -126,12 +117,6 @@ def _is_ordered(lab: Lab, release: Release, build: Build) -> bool:
     with contextlib.suppress(InstallError):
         return installer.resolve(order).digest in {digest for _, digest in build.origins}
     return False
-
-
-def _order(lab: Lab, release: Release) -> Order:
-    settings = lab.settings
-    packages = tuple(sorted(set(settings.packages)))
-    return Order(release, packages, settings.mirror, settings.keyring)
 
 
 def _installed(lab: Lab, release: Release, session: int | None) -> BootEnv:
@@ -152,74 +137,9 @@ def _installed(lab: Lab, release: Release, session: int | None) -> BootEnv:
 
 
 def _by_any_means(lab: Lab, release: Release) -> tuple[str, BootEnv]:
-    installer = installer_for(release)
-    order = _order(lab, release)
-    if lacks := installer.missing(order):
-        raise InstallError(lacks, "`behunt doctor` lists what this machine can do")
-    source = _source(lab, installer, order)
-    how = "archive" if source.kept else installer.name
-    lab.emit(InstallStarted(release.id, how))
+    source = source_of(lab, release)
+    lab.emit(InstallStarted(release.id, source.how))
     if outdated := _sealed(lab, release):
         lab.store.destroy(outdated)
-    bootenv = lab.store.create(name_of(release, order.packages), release.id)
-    try:
-        build = source.kept or _fresh(lab, order, source, bootenv)
-        if source.kept:
-            archive.unpack(lab.home.archives, source.key, bootenv.path)
-        sealed = lab.store.seal(bootenv, build)
-    except BaseException:
-        lab.store.destroy(bootenv)
-        raise
-    for note in build.notes:
-        lab.emit(Note(f"{release.id}: {note}", warning=True))
-    lab.results.add_build(build)
-    lab.current.add(sealed)
-    return how, sealed
-
-
-def _fresh(lab: Lab, order: Order, source: _Source, bootenv: BootEnv) -> Build:
-    """Install into `bootenv`, and keep an archive of it where that is worth its room."""
-    installer = installer_for(order.release)
-    path = install_log(lab, order.release)
-    with disk_errors(path):
-        file = path.open("wb", buffering=0)
-    with file as log:
-        say = _teller(lab, order.release, log)
-        build = installer.install(order, source.origin, bootenv.path, say)
-    if installer.archived:
-        archive.pack(bootenv.path, build, lab.home.archives, source.key, lab.owner.token)
-    return build
-
-
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """What a root is made from: the archive `key` where it holds a build, or else `origin`."""
-
-    key: str
-    origin: Origin
-    kept: Build | None
-
-
-def _source(lab: Lab, installer: Installer, order: Order) -> _Source:
-    recipe = installer.recipe(order)
-    if not installer.archived:
-        return _Source("", installer.resolve(order), None)
-    try:
-        origin = installer.resolve(order)
-    except InstallError as error:
-        # A bad day: the mirror is gone, but this recipe was installed before.
-        if (kept := archive.latest(lab.home.archives, recipe)) is None:
-            raise
-        lab.emit(Note(f"{order.release.id}: {error.message}; using the archive", warning=True))
-        return _Source(kept[0], Origin("", ""), kept[1])
-    key = archive_key(recipe, origin)
-    return _Source(key, origin, archive.find(lab.home.archives, key))
-
-
-def _teller(lab: Lab, release: Release, log: BinaryIO) -> Say:
-    def say(line: str) -> None:
-        with contextlib.suppress(OSError):  # of the disk that the installation has filled
-            log.write(line.encode(errors="replace") + b"\n")
-        lab.emit(InstallProgress(release.id, line))
-
-    return say
+    bootenv = lab.store.create(name_of(release, source.order.packages), release.id)
+    return source.how, filled(lab, source, bootenv)

@@ -7,18 +7,21 @@ import threading
 from collections.abc import Collection, Iterator
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from behunt.drive.site import OVERLAY, host_of, leave, store_of
 from behunt.errors import BehuntError, UsageError
 from behunt.events import OnEvent, ignore
 from behunt.hosts import spawner
+from behunt.hosts.facts import Facts, facts
+from behunt.hosts.protocol import Host
 from behunt.model import BootEnv, Verdict
 from behunt.results.store import Results
 from behunt.runners import runners
 from behunt.runners.protocol import Runner
 from behunt.storage.home import Home, Owner
-from behunt.storage.overlay import OverlayStore
 from behunt.storage.protocol import Store
 
 
@@ -33,9 +36,14 @@ class Settings:
     fresh: bool = False  # take no cached answer
     timeout_is: Verdict = Verdict.UNKNOWN
     on_disk: bool = False  # clones keep their changes there instead of in memory
+    host: str = ""  # where boot environments are, as ssh(1) takes it; empty: here
+    store: str = OVERLAY  # or zfs:POOL/DATASET
+    layout: str = ""  # of a boot environment in datasets; empty: flat
+    sets: tuple[str, ...] = ()  # distribution sets instead of the usual ones
 
 
 DEFAULTS = Settings()
+_LEAVING = 5.0  # seconds
 AGAIN = 0.2  # seconds until something that does not tell of itself is looked at again
 
 
@@ -43,11 +51,13 @@ AGAIN = 0.2  # seconds until something that does not tell of itself is looked at
 class Lab:
     """One running behunt. `stopping` is set once the user wants it to end.
 
-    `current` are boot environments that are known to be what is ordered.
+    `host` is where the store is, and what is entered. `current` are boot environments that are
+    known to be what is ordered.
     """
 
     home: Home
     owner: Owner
+    host: Host
     store: Store
     results: Results
     runner: Runner
@@ -56,6 +66,16 @@ class Lab:
     stopping: threading.Event = field(default_factory=threading.Event)
     current: set[BootEnv] = field(default_factory=set)
 
+    @cached_property
+    def facts(self) -> Facts:
+        """Of the host. Raises HostError."""
+        return facts(self.host)
+
+    @property
+    def away(self) -> bool:
+        """Whether the host is another machine than this one."""
+        return bool(self.settings.host)
+
     def stop(self) -> None:
         """End all that runs. Trials under way raise InterruptedTrialError and leave no answer."""
         self.stopping.set()
@@ -63,9 +83,12 @@ class Lab:
 
     def end(self, running: Collection[Future[Any]]) -> None:
         """End what runs in other threads, and wait for it."""
-        # Again and again: one that was between two commands has started the spawner anew.
+        # Again and again: one that was between two commands has started the spawner anew. What
+        # is entered on another machine needs commands there to be left.
+        pause = _LEAVING if self.away else AGAIN
         while running and wait(running, AGAIN).not_done:
             self.stop()
+            wait(running, pause)
 
 
 class InterruptedTrialError(BehuntError):
@@ -87,15 +110,24 @@ def opened(
     from behunt.drive.reap import reap  # noqa: PLC0415 - reap needs Lab's parts, not Lab
 
     place = Home(home).make()
-    known = runners(place)
+    host = host_of(settings.host)
+    known = runners(place, host)
     if runner not in known:
         raise UsageError(f"there is no runner {runner}", f"runners: {', '.join(known)}")
     owner = Owner(place)
     try:
-        store = OverlayStore(place, owner, on_disk=settings.on_disk)
-        reap(place, store)
+        store = store_of(
+            settings.store,
+            host,
+            place,
+            owner,
+            layout=settings.layout,
+            on_disk=settings.on_disk,
+        )
+        reap(place, owner, host, store)
         with Results.open(results or place.results) as answers:
-            yield Lab(place, owner, store, answers, known[runner], settings, emit)
+            yield Lab(place, owner, host, store, answers, known[runner], settings, emit)
     finally:
+        leave(host)
         spawner.stop()
         owner.close()

@@ -79,7 +79,7 @@ def _bootenvs(lab: Lab) -> Iterator[Doomed]:
     for bootenv in lab.store.bootenvs():
         with contextlib.suppress(InUseError), exclusive(lab.home, f"be.{bootenv.name}"):
             why = f"installed {bootenv.created[:10]}, not in use"
-            yield Doomed("bootenv", bootenv.name, (bootenv.path.parent,), bootenv.bytes, why)
+            yield Doomed("bootenv", bootenv.name, (), bootenv.bytes, why)
 
 
 def _kernels(kernels: list[Path], needed: set[str]) -> Iterator[Doomed]:

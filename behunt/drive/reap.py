@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from behunt.hosts import cgroups
+from behunt.hosts.local import LocalHost
+from behunt.hosts.protocol import Host
+from behunt.runners.jails import reap as reap_jails
 from behunt.storage.disk import remove
-from behunt.storage.home import Home, forget_dead_owners, is_alive, token_in
+from behunt.storage.home import Home, Owner, forget_dead_owners, is_alive, token_in
+from behunt.storage.overlay import OverlayStore
 from behunt.storage.protocol import Store
 
 EXCHANGE = "inside"  # of a run's directory: what was shared with the inside
 
 
-def reap(home: Home, store: Store) -> list[str]:
+def reap(home: Home, owner: Owner, host: Host, store: Store) -> list[str]:
     """What was removed: boot environments half installed, clones, groups, shared directories."""
-    removed = store.reap()
+    removed = []
+    if not isinstance(host, LocalHost):  # first: a jail keeps its clone busy
+        removed += reap_jails(host, home.id, alive=lambda token: is_alive(home, token))
+    removed += store.reap()
+    if not isinstance(store, OverlayStore):  # what is sent elsewhere is first installed here
+        removed += OverlayStore(home, owner).reap()
     for directory in home.runs.glob(f"*/{EXCHANGE}"):
         if _dead(home, directory.parent.name):
             remove(directory)

@@ -1,4 +1,4 @@
-"""Lend the user's terminal to a clone."""
+"""Lend the user's terminal to a boot environment."""
 
 from __future__ import annotations
 
@@ -6,26 +6,38 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from behunt.drive.installing import check, ensure
+from behunt.drive.datasets import entered
 from behunt.drive.lab import Lab
+from behunt.errors import HostError
 from behunt.hosts.confined import Confined
-from behunt.hosts.terminal import attach
-from behunt.model import Release
+from behunt.hosts.terminal import Lender, attach
+from behunt.model import BootEnv
 from behunt.runners.protocol import Setup
 
 
-def shell(lab: Lab, release: Release, argv: Sequence[str], *, network: bool = False) -> int:
-    """Run `argv` on our terminal inside a clone of `release`; its exit code."""
-    check(lab, [release])
-    bootenv = ensure(lab, release)
+def shell(
+    lab: Lab,
+    bootenv: BootEnv,
+    argv: Sequence[str],
+    *,
+    network: bool = False,
+    in_place: bool = False,
+) -> int:
+    """Run `argv` on our terminal inside a clone of `bootenv`; its exit code.
+
+    `in_place`: inside itself, where what is changed stays.
+    """
     with (
-        lab.store.clone(bootenv) as clone,
+        entered(lab, bootenv, in_place=in_place) as clone,
         tempfile.TemporaryDirectory(dir=lab.home.clones, prefix=f"shell.{lab.owner.token}.") as at,
         lab.runner.enter(
-            clone, Setup(Path(at), release.id[:64], lab.owner.token, network=network)
+            clone,
+            Setup(Path(at), bootenv.name[:64], lab.owner.token, lab.home.id, network=network),
         ) as inside,
     ):
-        if not isinstance(inside.files, Confined):
-            raise TypeError(f"the runner {lab.runner.name} has no terminal to lend")
-        env = {"BEHUNT_RELEASE": release.id, "PS1": f"{release.id}# "}
-        return attach(inside.files, argv, env=env, cwd="/root")
+        env = {"BEHUNT_RELEASE": bootenv.release, "PS1": f"{bootenv.name}# "}
+        if isinstance(inside.files, Confined):
+            return attach(inside.files, argv, env=env, cwd="/root")
+        if isinstance(inside.host, Lender):
+            return inside.host.attach(argv, env=env, cwd="/")
+        raise HostError(f"{inside.host.name} has no terminal to lend", "name a command after `--`")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
-import os
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from behunt.drive.exchange import Log, directories, kept_outputs, metrics_text, opened_log
-from behunt.drive.installing import ensure, have, install_log
+from behunt.drive.filling import install_log
+from behunt.drive.installing import ensure, have, name_of
 from behunt.drive.lab import InterruptedTrialError, Lab
 from behunt.errors import BehuntError, InstallError
 from behunt.events import TrialEnded, TrialStarted
@@ -55,8 +56,12 @@ def known(lab: Lab, release: Release, test: Test) -> Answered | None:
     if part is None:
         return None
     identity = bootenv.identity if bootenv else ""
-    found = lab.results.answer_for(trial_key(release, test, lab.runner.name, identity, part))
+    found = lab.results.answer_for(trial_key(lab, release, test, identity, part))
     return Answered(found, _verdict(lab, found), cached=True) if found else None
+
+
+# The oldest shells have no `command -v`; most interpreters are named with their directory.
+_IS_THERE = 'case $1 in */*) test -x "$1";; *) command -v "$1";; esac'
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +89,7 @@ def _attempt(lab: Lab, asked: _Asked) -> Answered:
     try:
         done = _worked(lab, asked, blank)
     except BehuntError as error:
-        log = install_log(lab, asked.release) if isinstance(error, InstallError) else None
+        log = _install_log(lab, asked) if isinstance(error, InstallError) else None
         done = replace(
             blank,
             reason=error.message,
@@ -99,6 +104,10 @@ def _attempt(lab: Lab, asked: _Asked) -> Answered:
     stored = lab.results.add_trial(done, step=step)
     lab.emit(TrialEnded(stored))
     return Answered(stored, _verdict(lab, stored))
+
+
+def _install_log(lab: Lab, asked: _Asked) -> Path:
+    return install_log(lab, name_of(asked.release, lab.settings.packages))
 
 
 def _verdict(lab: Lab, trial: Trial) -> Verdict:
@@ -118,18 +127,18 @@ def _looked_up(
 ) -> Trial | Answered:
     part = lab.runner.prepare(asked.release, clone) if clone else ""
     identity = bootenv.identity if bootenv else ""
-    key = trial_key(asked.release, asked.test, lab.runner.name, identity, part)
+    key = trial_key(lab, asked.release, asked.test, identity, part)
     if cached := _cached(lab, asked, key):
         return Answered(cached, _verdict(lab, cached), cached=True)
     lab.emit(TrialStarted(asked.release.id, asked.test.name, lab.runner.name, asked.attempt))
     return _run(lab, asked, replace(blank, key=key, identity=identity), clone)
 
 
-def trial_key(release: Release, test: Test, runner: str, identity: str, part: str) -> str:
+def trial_key(lab: Lab, release: Release, test: Test, identity: str, part: str) -> str:
     """SHA-256 of every input of an answer. Without its own kernel the host's counts as one."""
-    kernel = part or os.uname().release
-    inputs = [release.id, identity, test.digest(), runner, kernel, os.uname().machine]
-    return sha256_of(inputs)
+    kernel = part or lab.facts.release
+    runner, machine = lab.runner.name, lab.facts.machine
+    return sha256_of([release.id, identity, test.digest(), runner, kernel, machine])
 
 
 def _cached(lab: Lab, asked: _Asked, key: str) -> Trial | None:
@@ -147,6 +156,7 @@ def _run(lab: Lab, asked: _Asked, trial: Trial, clone: Clone | None) -> Trial:
             exchange,
             hostname=asked.release.id[:64],
             owner=lab.owner.token,
+            home=lab.home.id,
             limits=asked.test.limits,
             network=asked.test.network,
         )
@@ -179,7 +189,7 @@ def _completed(lab: Lab, asked: _Asked, inside: Inside, log: Log) -> Completed:
     # The host's kernel tells which interpreter is missing; a machine of its own cannot tell us.
     known = 1 if inside.host is inside.files else 0
     for program in contract.interpreters(test)[known:]:
-        found = inside.files.run(["sh", "-c", 'command -v "$1"', "sh", program], env=dict(test.env))
+        found = inside.files.run(["sh", "-c", _IS_THERE, "sh", program], env=dict(test.env))
         if found.started and found.code != 0:
             return Completed(
                 test.argv, 127, started=False, failure=f"its interpreter {program!r} is not there"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from behunt.hosts.protocol import Completed
-from behunt.model import Metric, Outcome, Release, Test
+from behunt.model import UNLIMITED, Metric, Outcome, Release, Test
 
 SKIPPED = 125  # exit status, as for git bisect run
 # Where things lie in the directory that is shared with the inside.
@@ -112,5 +112,9 @@ def metrics(text: str) -> tuple[Metric, ...]:
 
 def unmet(test: Test, capabilities: frozenset[str]) -> Sequence[str]:
     """The needs of a test that a runner with `capabilities` cannot meet."""
-    wanted = test.needs | ({"network"} if test.network else frozenset())
+    wanted = set(test.needs)
+    if test.network:
+        wanted.add("network")
+    if test.limits != UNLIMITED:
+        wanted.add("limits")
     return sorted(wanted - capabilities)

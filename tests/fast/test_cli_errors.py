@@ -96,7 +96,7 @@ def test_another_operating_system_says_what_is_missing(behunt: Behunt) -> None:
     executable(behunt.place / "test.sh", "true")
     words = ("bisect", "--from", "9.3", "--to", "11.1", "test.sh")
     said = behunt.fails(1, *words, says="FreeBSD")
-    assert "missing: a FreeBSD host, or a virtual machine" in said
+    assert "jails of a FreeBSD host run it" in said
     assert not (behunt.home / "be").exists()
 
 

@@ -112,7 +112,7 @@ def behunts(lines: Iterator[str]) -> list[list[str]]:
     found = []
     for line in lines:
         lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
-        lexer.wordchars += "$=%,:{}[]…"
+        lexer.wordchars += "$=%,:{}[]@…"
         try:
             words = list(lexer)
         except ValueError:  # a line of a longer quotation: no command of ours

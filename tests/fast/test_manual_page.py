@@ -24,15 +24,15 @@ def section(heading: str) -> str:
 
 def flags(text: str) -> set[str]:
     """The options in mdoc source: `Fl -from` and `Fl j`, but not `Fl -` (what ends options)."""
-    return {f"-{flag}" for flag in re.findall(r"\bFl (-?[a-z][a-z-]*)", text)}
+    return {f"-{flag}" for flag in re.findall(r"\bFl (-?[A-Za-z][a-z-]*)", text)}
 
 
 def documented(heading: str) -> set[str]:
     """The options that a section has items for, and those that it takes over by `.Sx`."""
     text = section(heading)
     items = "\n".join(re.findall(r"^\.It (?:Fl .*)$", text, re.MULTILINE))
-    taken = re.search(r"^The options are.*?^and:", text, re.DOTALL | re.MULTILINE)
-    shared = re.findall(r"^\.Sx (.*?) ,$", taken[0], re.MULTILINE) if taken else []
+    taken = re.search(r"^The options are.*?(?:^and:|^\.Sx \w+ \.$)", text, re.DOTALL | re.MULTILINE)
+    shared = re.findall(r"^\.Sx (.*?) [,.]$", taken[0], re.MULTILINE) if taken else []
     only = flags(taken[0]) if taken else set()  # named one by one
     found = set().union(*(documented(name) for name in shared)) if shared else set()
     return flags(items) | (found & only if only else found)

@@ -22,7 +22,8 @@ from typing import Any
 import pytest
 
 from behunt import catalogue
-from behunt.drive.installing import check, ensure, install_all, install_log, name_of
+from behunt.drive.filling import install_log
+from behunt.drive.installing import check, ensure, install_all, name_of
 from behunt.drive.lab import InterruptedTrialError, Lab, Settings, opened
 from behunt.errors import InstallError, UsageError
 from behunt.events import Event, InstallEnded, InstallProgress, Note
@@ -129,7 +130,7 @@ def test_the_installed_root_trusts_its_keyring_only(fresh: Fresh) -> None:
 
 def test_what_the_installer_said_is_kept(fresh: Fresh) -> None:
     with lab_in(fresh.home) as lab:
-        log = install_log(lab, fresh.releases[0]).read_text()
+        log = install_log(lab, name_of(fresh.releases[0])).read_text()
     assert "I: running apt-get update..." in log
     lines = [e.text for e in fresh.events if isinstance(e, InstallProgress)]
     assert log.splitlines()[0] in lines
