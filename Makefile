@@ -10,9 +10,9 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E)
 PACKAGES = python3-venv mmdebstrap zstd tar debian-archive-keyring libarchive-tools \
 	signify-openbsd signify-openbsd-keys
 # zfs-fuse gives real pools without a kernel module, and conflicts with a real ZFS's programs.
-TEST_PACKAGES = $(shell -v >/dev/null busybox-static chromium command distro-info-data \
-	echo git gpg mandoc mtree-netbsd openssh-client openssh-server osinfo-db postgresql \
-	psmisc tcsh tmux util-linux zfs-fuse) zpool ||
+TEST_PACKAGES = busybox-static chromium distro-info-data git gpg mandoc mtree-netbsd \
+	openssh-client openssh-server osinfo-db postgresql psmisc tcsh tmux util-linux \
+	$(shell command -v zpool >/dev/null || echo zfs-fuse)
 
 .PHONY: demo test fast lint bench setup setup-test clean
 

@@ -146,6 +146,8 @@ def _runners(home: Path, machine: Machine) -> Iterator[Check]:
     for runner in runners(Home(home)).values():
         can = ", ".join(sorted(runner.capabilities))
         check = _tried("runner", runner.name, partial(enter, runner), can)
+        if runner.name == "jail" and machine.system != "freebsd":
+            check = replace(check, fix="behunt doctor --host root@HOST, of a FreeBSD host")
         yield replace(check, optional="own_kernel" in runner.capabilities or runner.name == "jail")
     yield replace(_tried("runner", "limits", limits, _controllers()), optional=True)
     yield _qemu(machine)
