@@ -19,7 +19,8 @@ from pathlib import Path
 from behunt.errors import HostError
 from behunt.hosts import remote_sh
 from behunt.hosts.protocol import Completed
-from behunt.hosts.remote_sh import Told, Way
+from behunt.hosts.remote_sh import Told
+from behunt.hosts.remote_tree import WHICH, Way
 from behunt.hosts.sandbox import Sandbox
 from behunt.hosts.spawner import Session
 
@@ -114,7 +115,7 @@ class Line:
     def _asked(self) -> Way:
         """How processes are found there. Raises HostError if it does not speak as it should."""
         secret = secrets.token_hex(16)
-        script = remote_sh.plain(f"exec 4>&2\n{remote_sh.WHICH}say ended", secret)
+        script = remote_sh.plain(f"exec 4>&2\n{WHICH}say ended", secret)
         command = remote_sh.command_line(script)
         words = [*self._ssh("-o", "ControlMaster=no"), "-T", "--", self.destination, command]
         with Session(Sandbox()) as session:

@@ -24,7 +24,8 @@ from tiny_root import alive
 from behunt.errors import UsageError
 from behunt.hosts import remote_sh
 from behunt.hosts.protocol import CLEAN_ENV, KEPT_OUTPUT, Completed
-from behunt.hosts.remote_sh import Marks, Order, Told, Way
+from behunt.hosts.remote_sh import Marks, Order, Told
+from behunt.hosts.remote_tree import Way
 from behunt.hosts.ssh import SshHost
 from behunt.hosts.ssh_line import refusal
 

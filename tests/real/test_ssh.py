@@ -203,7 +203,7 @@ def test_an_unknown_host_key(server: sshd.Server) -> None:
 
 @pytest.mark.parametrize("checking", ["ask", "yes", "accept-new", "no"])
 def test_a_changed_host_key_is_never_taken(server: sshd.Server, checking: str) -> None:
-    keygen = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", server.place / "other"]
+    keygen = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(server.place / "other")]
     subprocess.run(keygen, check=True)
     other = (server.place / "other.pub").read_text()
     (server.place / "known_hosts").write_text(f"[127.0.0.1]:{server.port} {other}")
@@ -270,8 +270,8 @@ def test_a_login_shell_that_complains_is_not_the_command(tmp_path: Path) -> None
 
 def sessions(server: sshd.Server) -> list[int]:
     """Processes of sshd that serve a connection."""
-    listener, *others = below(server.process.pid)
-    return [pid for pid in others if Path(f"/proc/{pid}/comm").read_text() == "sshd\n"]
+    connections = below(server.process.pid)[1:]  # the first one listens
+    return [pid for pid in connections if Path(f"/proc/{pid}/comm").read_text() == "sshd\n"]
 
 
 def cut(server: sshd.Server) -> Callable[[bytes], None]:
@@ -289,7 +289,7 @@ def test_a_lost_connection_is_noticed_and_made_again(
     server: sshd.Server, host: SshHost, marker: str, stdin: bytes
 ) -> None:
     tree = "setsid sleep 1000 & cat >/dev/null; echo up; sleep 1000"
-    with pytest.raises(HostError, match="connection to lab.test was lost") as lost:
+    with pytest.raises(HostError, match=r"connection to lab[.]test was lost") as lost:
         host.run(["sh", "-c", tree], env={"M": marker}, sink=cut(server), stdin=stdin)
     assert lost.value.hint
     all_end(marker)  # it notices by itself
