@@ -78,7 +78,7 @@ def _ssh(_root: Path, place: Path) -> Backend:
 
 @cache
 def _csh_server() -> sshd.Server:
-    """root's login shell is csh, as on FreeBSD. It ends with the last test here."""
+    """root's login shell is csh, as on FreeBSD. It ends with the session."""
     place = Path(SERVERS.enter_context(tempfile.TemporaryDirectory()))
     return SERVERS.enter_context(sshd.running(place, shell="/bin/csh"))
 

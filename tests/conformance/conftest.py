@@ -12,7 +12,7 @@ from tiny_root import tiny_root
 from behunt.hosts.protocol import Host
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(scope="session", autouse=True)
 def _servers() -> Iterator[None]:
     with SERVERS:
         yield

@@ -316,6 +316,12 @@ tree = "setsid sleep 1000 & (env -i setsid sleep 1000 &); echo up; sleep 1000"
 host.run(["sh", "-c", tree], env={"M": sys.argv[3]}, sink=lambda data: print("up", flush=True))
 """
 
+NEXT = """
+import sys
+from behunt.hosts.ssh import SshHost
+SshHost(sys.argv[1], ("-F", sys.argv[2])).run(["true"], check=True)
+"""
+
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_nothing_outlives_behunt(
@@ -336,6 +342,9 @@ def test_nothing_outlives_behunt(
         assert select.select([fd], [], [], 30)[0], "something runs on here"
         os.close(fd)
     all_end(marker)
+    # The socket of one that was killed is taken away by the next.
+    subprocess.run([sys.executable, "-c", NEXT, *command[3:]], env=environment, check=True)
+    assert list(sockets.iterdir()) == []
 
 
 # --- a terminal ----------------------------------------------------------------------------------
