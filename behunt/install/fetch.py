@@ -167,14 +167,22 @@ def _alone(partial: Path) -> Iterator[None]:
     while True:
         with partial.open("ab") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            if partial.exists() and os.path.samestat(os.fstat(file.fileno()), partial.stat()):
-                try:
-                    yield
-                finally:
-                    with contextlib.suppress(FileNotFoundError):
-                        if partial.stat().st_size == 0:
-                            partial.unlink()
-                return
+            if not _is_at(partial, file.fileno()):
+                continue
+            try:
+                yield
+            finally:
+                with contextlib.suppress(FileNotFoundError):
+                    if partial.stat().st_size == 0:
+                        partial.unlink()
+            return
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    # One look only: between two, another process may rename or remove what is there.
+    with contextlib.suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    return False
 
 
 @contextlib.contextmanager

@@ -112,9 +112,12 @@ class FarPlace(Place):
 
     @contextlib.contextmanager
     def neighbour(self, marker: str) -> Iterator[None]:
-        # Not of the command's own tree, which ends with it.
-        wait = 'env -i setsid sh -c "sleep 1000; :" "$1" >/dev/null 2>&1 </dev/null & echo $!'
-        process = self.host.run(["sh", "-c", wait, "sh", marker], check=True).out.strip()
+        # Not of the command's own tree, which ends with it: it has left once it says its number.
+        script = """
+            echo "$(env -i setsid sh -c 'echo $$; exec >&2; sleep 1000; :' "$1" \\
+                </dev/null 2>/dev/null &)"
+        """
+        process = self.host.run(["sh", "-c", script, "sh", marker], check=True).out.strip()
         yield
         self.host.run(["kill", process], check=True)
 
