@@ -15,19 +15,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from behunt.errors import HostError, InstallError
+from behunt.errors import InstallError
 from behunt.families import runs_here
-from behunt.hosts.confined import Confined
-from behunt.hosts.sandbox import Bind, Sandbox
 from behunt.model import BootEnv, Limits, Release
 from behunt.runners.namespace import confined, full, sandbox_of
-from behunt.runners.protocol import AT, Inside, Setup
+from behunt.runners.packages import layer
+from behunt.runners.protocol import Inside, Setup
 from behunt.runners.uml_machine import Machine
 from behunt.storage.protocol import Clone
 
 _MEMORY = 512 << 20
 _PACKAGE = "user-mode-linux"
-_PASSED_ON = ("http_proxy", "https_proxy", "no_proxy")
 
 
 @dataclass(frozen=True)
@@ -61,20 +59,20 @@ class Uml:
             with tempfile.TemporaryDirectory(
                 dir=self.kernels, prefix=f".fetch.{clone.name}."
             ) as scratch:
-                layer = _fetch(release, clone, Path(scratch))
+                fetched = _fetch(release, clone, Path(scratch))
                 with contextlib.suppress(OSError):  # another behunt was faster
-                    layer.rename(final)
+                    fetched.rename(final)
         return (final / "version").read_text(encoding="ascii")
 
     @contextlib.contextmanager
     def enter(self, clone: Clone | None, setup: Setup) -> Iterator[Inside]:
         if clone is None:
             raise ValueError("the runner uml needs a clone")
-        layer = str(self._kernel(clone.bootenv) / "root")
+        kernel = str(self._kernel(clone.bootenv) / "root")
         # The memory limit is the machine's size; the process around it needs its own on top.
         memory = setup.limits.memory or _MEMORY
         around = replace(setup, limits=Limits(cpus=setup.limits.cpus, disk=setup.limits.disk))
-        with confined(sandbox_of(clone, setup, layers=(layer,)), around, self.name) as (keeper, _):
+        with confined(sandbox_of(clone, setup, layers=(kernel,)), around, self.name) as (keeper, _):
             machine = Machine(keeper, memory, setup.hostname, setup.limits.processes)
             yield Inside(
                 machine,
@@ -105,38 +103,13 @@ def _exceeded(machine: Machine, setup: Setup) -> str:
 
 
 def _fetch(release: Release, clone: Clone, scratch: Path) -> Path:
-    """Fetch and unpack the package with the release's own apt, so its signature is checked."""
-    layer = scratch / "layer"
-    (layer / "root").mkdir(parents=True)
-    sandbox = Sandbox(
-        namespaces=("mount", "pid", "uts", "ipc"),
-        lower=clone.lower,
-        stage=clone.stage,
-        binds=(Bind(str(layer), str(AT)),),
-        tame=True,
-    )
-    env = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    # apt's own user cannot write to the exchange directory
-    apt = ["apt-get", "-qq", "-o", "APT::Sandbox::User=root"]
-    commands = (
-        [*apt, "update"],
-        [*apt, "download", _PACKAGE],
-        ["sh", "-c", f"dpkg-deb -f {_PACKAGE}_*.deb Version >version"],
-        ["sh", "-c", f"dpkg-deb -x {_PACKAGE}_*.deb root && rm {_PACKAGE}_*.deb"],
-    )
-    try:
-        with Confined(sandbox, "apt") as inside:
-            for argv in commands:
-                inside.run(argv, env=env, cwd=str(AT), timeout=600, check=True)
-    except HostError as error:
-        raise InstallError(
-            f"cannot fetch the kernel of {release.id}: {error.message}",
-            f"the runner uml needs the package {_PACKAGE} of that release",
-        ) from error
-    if not (layer / "root/usr/bin/linux.uml").is_file():
+    fetched = layer(release, clone, scratch, _PACKAGE)
+    (_, version) = (fetched / "packages").read_text(encoding="ascii").split()
+    (fetched / "version").write_text(f"{version}\n", encoding="ascii")
+    if not (fetched / "root/usr/bin/linux.uml").is_file():
         raise InstallError(
             f"the package {_PACKAGE} of {release.id} has no /usr/bin/linux.uml",
             "use the runner namespace, or qemu for its own kernel",
         )
-    shutil.rmtree(layer / "root/usr/share", ignore_errors=True)
-    return layer
+    shutil.rmtree(fetched / "root/usr/share", ignore_errors=True)
+    return fetched

@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from behunt.errors import HostError
 from behunt.hosts.confined import Confined
 from behunt.hosts.protocol import CLEAN_ENV, Completed, Sink, Stdin, checked
+from behunt.runners.job import attempt, told
 from behunt.runners.protocol import AT
 
 _BOOT = 30.0  # seconds in which the test must have been started; one is usual
@@ -190,29 +191,18 @@ def job_script(
     timeout: float,
     processes: int | None = None,
 ) -> str:
-    """Process 1 of the machine: run `argv`, tell how it went in a file, power off.
-
-    What cannot be executed is found out beforehand: setsid(1) and env(1) hand a foreign binary
-    to the shell, and their exit status looks like the test's.
-    """
-    words = shlex.join([f"{name}={value}" for name, value in env.items()])
-    program = shlex.quote(argv[0])
+    """Process 1 of the machine: run `argv`, tell how it went in a file, power off."""
     limit = (
         f"set -- /proc/[0-9]*; echo $(($# + {processes})) >/proc/sys/kernel/threads-max"
         if processes
         else ":"
     )
+    watchdog = f"(sleep {timeout:.3f}; tell late; off) & watchdog=$!; stop() {{ kill $watchdog; }}"
+    body = attempt(argv, env, cwd, output="/dev/tty1", session="setsid", while_it_runs=watchdog)
     return f"""#!/bin/sh
 PATH={shlex.quote(env["PATH"])}
 tell() {{ echo "$*" >>{_told(job)}; }}
 off() {{ sync; echo o >/proc/sysrq-trigger; while :; do sleep 1; done; }}
-machine() {{ head -c 20 "$1" | od -An -tx1 -j 18 -N 2; }}
-foreign() {{
-    case $(head -c 4 "$1" | tr -d '\0') in
-        '#!'*) return 1 ;;
-        *ELF) test "$(machine "$1")" != "$(machine /bin/sh)" ;;
-    esac
-}}
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
@@ -220,33 +210,8 @@ hostname {shlex.quote(hostname)}
 tell kernel "$(uname -r)"
 stty -opost </dev/tty1
 {limit}
-if ! cd {shlex.quote(cwd)}; then
-    tell failed cannot change to the working directory
-elif ! found=$(command -v {program}); then
-    tell failed cannot execute {program}: No such file or directory
-elif test -f "$found" && foreign "$found"; then
-    tell failed cannot execute {program}: Exec format error
-else
-    (sleep {timeout:.3f}; tell late; off) &
-    watchdog=$!
-    tell started
-    env -i {words} setsid {shlex.join(argv)} </dev/null >/dev/tty1 2>&1 &
-    wait $!
-    code=$?
-    kill $watchdog
-    tell exit $code
-fi
-off
+{body}off
 """
-
-
-def told(text: str) -> dict[str, str]:
-    """Lines `word text` of the job, the first of each word."""
-    found: dict[str, str] = {}
-    for line in text.splitlines():
-        word, _, rest = line.partition(" ")
-        found.setdefault(word, rest)
-    return found
 
 
 def completed(  # noqa: PLR0911 - a table, read top down

@@ -9,7 +9,8 @@ from pathlib import PurePosixPath
 import pytest
 
 from behunt.hosts.protocol import Completed
-from behunt.runners.uml_machine import arguments, completed, job_script, told, without_xstate
+from behunt.runners.job import told
+from behunt.runners.uml_machine import arguments, completed, job_script, without_xstate
 
 JOB = PurePosixPath("/behunt/.job")
 
