@@ -24,7 +24,8 @@ def wait_ready(reading: Collection[int], writing: Collection[int], timeout: floa
     for fd in reading:
         waiting.register(fd, select.POLLIN)
     for fd in writing:
-        waiting.register(fd, select.POLLOUT)
+        both = select.POLLIN if fd in reading else 0
+        waiting.register(fd, select.POLLOUT | both)  # the last word on a descriptor counts
     return {fd for fd, _ in waiting.poll(math.ceil(min(timeout, _LONGEST) * 1000))}
 
 

@@ -48,7 +48,7 @@ def attach(inside: Confined, argv: Sequence[str], *, env: Mapping[str, str], cwd
         os.set_blocking(ours, False)
         _copy_size(ours)
         inside.session.start(argv, env=whole, cwd=cwd, tty=theirs)
-        with _raw(sys.stdin.fileno()), _following_size(ours):
+        with raw(sys.stdin.fileno()), _following_size(ours):
             _relay(ours, inside.session.fileno())
         return inside.session.wait()
 
@@ -110,7 +110,8 @@ def _show(terminal: int, screen: int) -> None:
 
 
 @contextlib.contextmanager
-def _raw(keyboard: int) -> Iterator[None]:
+def raw(keyboard: int) -> Iterator[None]:
+    """The terminal `keyboard` passes on every key, and is as it was afterwards."""
     before = termios.tcgetattr(keyboard)
     try:
         tty.setraw(keyboard)

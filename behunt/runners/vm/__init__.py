@@ -1,0 +1,1 @@
+"""Boot environments as whole machines, in a hypervisor."""
