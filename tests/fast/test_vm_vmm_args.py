@@ -1,0 +1,113 @@
+"""Machines as command lines of OpenBSD's hypervisor, and what it says of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import PurePosixPath as P
+
+import pytest
+
+from behunt.runners.vm.machine import (
+    Bus,
+    Card,
+    Chipset,
+    Disk,
+    Firmware,
+    From,
+    Hardware,
+    Kernel,
+    Machine,
+    Nic,
+    Share,
+)
+from behunt.runners.vm.vmm_args import Vm, parse_status, start_args, status_args, stop_args
+
+HARDWARE = Hardware(
+    arch="amd64",
+    cpu="qemu64",
+    cpus=1,
+    memory=1 << 30,
+    chipset=Chipset.PC,
+    firmware=Firmware.BIOS,
+    disk=Bus.VIRTIO,
+    device="/dev/rsd{n}c",
+    nic=Card.VIRTIO,
+)
+MACHINE = Machine("behunt-1", HARDWARE, From.DISK, (Disk(P("/d/root.img"), Bus.VIRTIO),))
+
+
+def test_a_machine_from_its_disk() -> None:
+    assert start_args(MACHINE) == [
+        *("vmctl", "start", "-m", "1024M", "-d", "raw:/d/root.img", "behunt-1")
+    ]
+    assert status_args("behunt-1") == ["vmctl", "status", "behunt-1"]
+    assert stop_args("behunt-1") == ["vmctl", "stop", "-f", "-w", "behunt-1"]
+
+
+def test_an_installation_without_questions() -> None:
+    kernel = Kernel(P("/s/bsd.rd"))
+    assert start_args(replace(MACHINE, boot=kernel, nic=Nic(Card.VIRTIO)), netbooted=True) == [
+        *("vmctl", "start", "-m", "1024M", "-b", "/s/bsd.rd", "-B", "net"),
+        *("-d", "raw:/d/root.img", "-L", "behunt-1"),
+    ]
+    with pytest.raises(ValueError, match="only a kernel"):
+        start_args(MACHINE, netbooted=True)
+
+
+def test_a_switch_and_an_overlay() -> None:
+    disk = Disk(P("/d/over.qcow2"), Bus.VIRTIO, "qcow2")
+    one = replace(MACHINE, disks=(disk,), nic=Nic(Card.VIRTIO, tap="lab"))
+    words = start_args(one)
+    assert words[4:] == ["-d", "qcow2:/d/over.qcow2", "-i", "1", "-n", "lab", "behunt-1"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        replace(MACHINE, boot=From.NETWORK),
+        replace(MACHINE, shares=(Share("t", P("/s")),)),
+        replace(MACHINE, disks=(Disk(P("/d"), Bus.IDE),)),
+        replace(MACHINE, disks=(Disk(P("/d"), Bus.VIRTIO, "vmdk"),)),
+        replace(MACHINE, disks=(Disk(P("/d"), Bus.VIRTIO, readonly=True),)),
+    ],
+)
+def test_what_vmm_has_not(wrong: Machine) -> None:
+    with pytest.raises(ValueError, match=r"vmm\(4\)"):
+        start_args(wrong)
+
+
+# The columns are those of usr.sbin/vmctl/vmctl.c; STATE came with 6.8.
+LATE = """\
+   ID   PID VCPUS  MAXMEM  CURMEM     TTY        OWNER    STATE NAME
+    1 85075     1    1.0G   1006M   ttyp8         root  running behunt-1
+    3  1234     1    1.0G    100M   ttyp9         root stopping web
+    2     -     1    512M       -       -         root  stopped old
+"""
+EARLY = """\
+   ID   PID VCPUS  MAXMEM  CURMEM     TTY        OWNER NAME
+    1 85075     1    1.0G   1006M   ttyp8         root behunt-1
+    3  1234     1    1.0G    100M   ttyp9         root web - stopping
+    2     -     1    512M       -       -         root old
+"""
+
+
+@pytest.mark.parametrize("text", [LATE, EARLY])
+def test_what_runs(text: str) -> None:
+    found = parse_status(text)
+    assert found == (
+        Vm("behunt-1", "/dev/ttyp8", "running"),
+        Vm("web", "/dev/ttyp9", "stopping"),
+        Vm("old", "", "stopped"),
+    )
+    assert [vm.runs for vm in found] == [True, True, False]
+
+
+def test_nothing_runs() -> None:
+    assert parse_status(LATE.splitlines()[0] + "\n") == ()
+    assert parse_status("") == ()
+
+
+@pytest.mark.parametrize("text", ["vmctl: connect: /var/run/vmd.sock", LATE + "1 2 3\n"])
+def test_something_else_is_said(text: str) -> None:
+    with pytest.raises(ValueError, match="vmctl status said"):
+        parse_status(text)
