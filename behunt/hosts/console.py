@@ -20,6 +20,7 @@ import pexpect
 from pexpect.fdpexpect import fdspawn
 
 from behunt.errors import ConsoleError, HostError
+from behunt.hosts import unix_sockets
 from behunt.hosts.console_text import Cleaner
 from behunt.hosts.dialogue import Row, Watched, Window
 from behunt.hosts.pipes import wait_ready
@@ -223,7 +224,7 @@ def connected(address: Path | tuple[str, int], timeout: float = 10.0) -> Stream:
             return over(socket.create_connection(address, timeout))
         with socket.socket(socket.AF_UNIX) as unix:
             unix.settimeout(timeout)
-            unix.connect(str(address))
+            unix_sockets.connect(unix, address)
             return over(unix)
     except OSError as error:
         raise HostError(f"cannot connect to the console {address}: {error.strerror}") from error

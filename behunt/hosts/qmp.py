@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import socket
 import time
 from collections.abc import Callable, Mapping
@@ -16,11 +15,11 @@ from pathlib import Path
 from typing import Any, Self
 
 from behunt.errors import HostError
+from behunt.hosts import unix_sockets
 
 _PATIENCE = 30.0  # seconds for an answer
 _AGAIN = 0.01  # seconds between two looks at what QEMU has yet to do
 _LONGEST = 1 << 20  # bytes of a line
-_SUN_PATH = 103  # bytes of a socket's address on the BSDs; Linux takes four more
 # States that only behunt can end: KVM gave up, the host's disk is full, pvpanic told.
 _STUCK = frozenset({"internal-error", "io-error", "guest-panicked", "watchdog"})
 _MOVING = frozenset({"finish-migrate", "inmigrate"})
@@ -222,7 +221,7 @@ def _connected(path: Path, deadline: float, gone: Callable[[], bool]) -> socket.
     while True:
         try:
             connection.settimeout(_left(deadline))
-            _connect(connection, path)
+            unix_sockets.connect(connection, path)
         except (FileNotFoundError, ConnectionRefusedError, BlockingIOError):
             if gone():
                 connection.close()
@@ -236,15 +235,3 @@ def _connected(path: Path, deadline: float, gone: Callable[[], bool]) -> socket.
         else:
             return connection
         time.sleep(_AGAIN)
-
-
-def _connect(connection: socket.socket, path: Path) -> None:
-    """Connect to `path`, however long it is."""
-    if len(os.fsencode(path)) <= _SUN_PATH:
-        connection.connect(str(path))
-        return
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        connection.connect(f"/proc/self/fd/{directory}/{path.name}")
-    finally:
-        os.close(directory)

@@ -46,6 +46,10 @@ class Home:
         return self.path / "cache" / "uml"
 
     @property
+    def machines(self) -> Path:
+        return self.path / "cache" / "machines"
+
+    @property
     def downloads(self) -> Path:
         return self.path / "cache" / "downloads"
 
@@ -96,6 +100,7 @@ class Home:
                 self.boot_environments,
                 self.archives,
                 self.kernels,
+                self.machines,
                 self.downloads,
                 self.clones,
                 self.runs,
