@@ -49,6 +49,8 @@ def freebsd_world(root: Path, version: str, *, runs: bool = False) -> Path:
     major, minor = (int(part) for part in version.split(".")[:2])
     if runs:
         tiny_root(root)
+        (root / "bin/su").unlink()  # a link to busybox, which is not to be overwritten
+        (root / "sys").rmdir()
     for name in ("bin", "boot/kernel", "etc", "lib", "usr/include/sys", "usr/bin", "var/empty"):
         (root / name).mkdir(parents=True, exist_ok=True)
     (root / "bin/su").write_bytes(b"\x7fELF su")

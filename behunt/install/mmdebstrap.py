@@ -138,9 +138,8 @@ def _suite(order: Order) -> str:
 
 
 def _keyring(order: Order) -> Path:
-    if order.keyring:
-        return Path(order.keyring).resolve()
-    return debian.KEYRINGS / order.release.trait("keyring", "debian-archive-keyring.gpg")
+    name = order.release.trait("keyring", "debian-archive-keyring.gpg")
+    return order.key_file(name, [debian.KEYRINGS])
 
 
 def _trusted(order: Order) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -21,11 +21,19 @@ class Order:
     release: Release
     packages: tuple[str, ...] = ()  # beyond what the installer puts in by itself
     mirror: str = ""  # tried before the release's own sources
-    keyring: str = ""  # instead of the release's own
+    keyring: str = ""  # a file instead of the release's own, or a directory that has it
     timeout: float = 1800.0  # seconds
     host: Host = field(default_factory=LocalHost)  # where the root lies that is filled
     sets: tuple[str, ...] = ()  # distribution sets instead of the usual ones
     downloads: Path | None = None  # kept by digest; needed where sources are URLs of sets
+
+    def key_file(self, name: str, usual: Sequence[Path]) -> Path:
+        """The user's, or the first of its `name` in the `usual` directories. It may be absent."""
+        if self.keyring:
+            given = Path(self.keyring).resolve()
+            return given / name if given.is_dir() else given
+        known = [directory / name for directory in usual]
+        return next((path for path in known if path.is_file()), known[0])
 
 
 @dataclass(frozen=True, slots=True)

@@ -173,6 +173,28 @@ def test_a_key_that_the_user_gives_goes_before_all_others(ours: Keys, tmp_path: 
     )
 
 
+def test_each_release_finds_its_own_key_in_a_directory(
+    seven: Path, ours: Keys, tmp_path: Path
+) -> None:
+    shutil.copy(ours.public, tmp_path / "openbsd-77-base.pub")
+    keys(tmp_path, "openbsd-76-base")
+    order = ordered(tmp_path)
+    assert OPENBSD.missing(order) == ""
+    found = read(OPENBSD, order, seven)
+    assert OPENBSD.vouch(order, found, texts(OPENBSD, order, seven)) == ()
+    assert OPENBSD.missing(ordered(tmp_path, "7.6")) == ""
+    assert (
+        OPENBSD.missing(ordered(tmp_path, "7.8"))
+        == f"there is no key {tmp_path}/openbsd-78-base.pub"
+    )
+
+
+def test_a_directory_is_all_that_is_looked_into(tmp_path: Path) -> None:
+    """7.3's is in Debian's package: the user said not to trust it."""
+    assert OPENBSD.missing(ordered(version="7.3")) == ""
+    assert "openbsd-73-base.pub" in OPENBSD.missing(ordered(tmp_path, "7.3"))
+
+
 def test_releases_that_were_never_signed_need_no_signify() -> None:
     assert OPENBSD.missing(ordered(version="5.4")) == ""
 

@@ -91,6 +91,9 @@ def test_trees_of_a_mirror() -> None:
         "FreeBSD-Archive/old-releases/arm64/11.1-RELEASE",
         "pub/FreeBSD-Archive/old-releases/arm64/aarch64/11.1-RELEASE",
         "pub/FreeBSD-Archive/old-releases/arm64/11.1-RELEASE",
+        "arm64/aarch64/11.1-RELEASE",
+        "arm64/11.1-RELEASE",
+        "11.1-RELEASE",
         "",
     )
 

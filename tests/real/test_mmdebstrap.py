@@ -7,6 +7,7 @@ import functools
 import hashlib
 import http.server
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -285,6 +286,20 @@ def test_what_is_installed_does_not_vouch_for_another_key(home: Home, wrong_keyr
     assert "NO_PUBKEY" in refused(home, release, keyring=str(wrong_keyring)).message
     with lab_in(home.path) as lab:
         assert ensure(lab, release).identity == trusted.identity
+
+
+def test_a_keyring_of_its_name_is_found_in_a_directory(
+    home: Home, wrong_keyring: Path, tmp_path: Path
+) -> None:
+    named = tmp_path / "keyrings"
+    named.mkdir()
+    release = release_called("12")
+    order = Order(release, keyring=str(named))
+    assert f"{named}/debian-archive-keyring.gpg is missing" in INSTALLERS["mmdebstrap"].missing(
+        order
+    )
+    shutil.copy(wrong_keyring, named / "debian-archive-keyring.gpg")
+    assert "NO_PUBKEY" in refused(home, release, keyring=str(named)).message
 
 
 def test_a_keyring_that_is_not_there(home: Home, tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
 import stat
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -239,6 +241,57 @@ def test_sets_of_another_release(site: Site, tmp_path: Path) -> None:
     made(tmp_path, "11.0").rename(tmp_path / "pub/FreeBSD/releases/i386/11.1-RELEASE")
     with pytest.raises(InstallError, match=r"not the sets of freebsd-11.1-i386.*11.0-RELEASE"):
         site.install("11.1")
+
+
+def elf(machine: int) -> bytes:
+    """The header of a 64-bit little-endian program."""
+    return b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\0" + machine.to_bytes(2, "little") + bytes(44)
+
+
+@pytest.mark.parametrize(
+    ("shell", "why"),
+    [
+        (elf(3), ""),
+        (elf(62), "its programs are for amd64"),
+        (elf(183), "its programs are for arm64"),
+        (elf(2), ""),
+        (b"\x7fELF", ""),
+        (b"#!/bin/csh -f and twenty bytes more\n", ""),
+    ],
+)
+def test_sets_of_another_architecture(site: Site, tmp_path: Path, shell: bytes, why: str) -> None:
+    """A directory that holds sets and nothing else does not say for which."""
+    tree = release_sets.freebsd_world(tmp_path / "tree", "11.1")
+    (tree / "bin/sh").write_bytes(shell)
+    release_sets.manifest(site.mirror, {"base": release_sets.txz(site.mirror, "base", tree)})
+    if why:
+        with pytest.raises(InstallError, match=f"not the sets of freebsd-11.1-i386: {why}"):
+            site.install("11.1", sets=("base",))
+    else:
+        site.install("11.1", sets=("base",))
+
+
+def test_owners_are_numbers_whatever_their_names(site: Site) -> None:
+    site.mirror.mkdir()
+    with tarfile.open(site.mirror / "base.txz", "w:xz") as archive:
+        for name, mode in (("ours", 0o644), ("bin/passwd", 0o4555)):
+            member = tarfile.TarInfo(name)
+            member.uid, member.gid, member.uname, member.gname = 4321, 1234, "daemon", "nobody"
+            member.mode = mode
+            archive.addfile(member)
+    release_sets.manifest(site.mirror, {"base": site.mirror / "base.txz"})
+    site.install("11.1", sets=("base",))
+    for name, mode in (("ours", 0o644), ("bin/passwd", 0o4555)):
+        found = (site.root / name).stat()
+        assert (found.st_uid, found.st_gid) == (4321, 1234)
+        assert stat.S_IMODE(found.st_mode) == mode
+
+
+def test_a_kernel_that_was_left_behind_is_missed(site: Site, tmp_path: Path) -> None:
+    shutil.rmtree(made(tmp_path, "8.4") / "kernels")
+    build = site.install("8.4")
+    assert "there is no set kernels/generic: what kernel there is, base has" in build.notes
+    assert "boot/kernel/kernel does not say what it is" in site.said
 
 
 def test_sets_that_say_nothing(site: Site, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import functools
 import http.server
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -59,13 +59,21 @@ class Site:
 
 @pytest.fixture
 def site(pub: Path) -> Iterator[Site]:
-    handler = functools.partial(Quiet, directory=str(pub))
+    with served(functools.partial(Quiet, directory=str(pub))) as url:
+        yield Site(pub, url)
+
+
+@contextlib.contextmanager
+def served(handler: Callable[..., http.server.BaseHTTPRequestHandler]) -> Iterator[str]:
+    """The address of a server on this machine."""
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
-        yield Site(pub, f"http://127.0.0.1:{server.server_port}")
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def install(tmp_path: Path, release: Release, mirror: str, host: Host | None = None) -> Build:
@@ -88,6 +96,9 @@ SHAPES = [
     ("releases/i386/11.1-RELEASE", ""),
     ("old-releases/i386/11.1-RELEASE", ""),
     ("releases/i386/11.1-RELEASE", "releases/i386/11.1-RELEASE/"),
+    ("FreeBSD/releases/i386/i386/11.1-RELEASE", "FreeBSD/releases"),
+    ("FreeBSD/releases/i386/11.1-RELEASE", "FreeBSD/releases/i386"),
+    ("11.1-RELEASE", ""),
 ]
 
 
@@ -145,6 +156,27 @@ def test_nothing_anywhere_names_all_that_was_tried(pub: Path, site: Site) -> Non
     ):
         assert tried in caught.value.message
     assert "--mirror" in caught.value.hint
+
+
+def test_several_are_fetched_at_once(tmp_path: Path, pub: Path, whole: Path) -> None:
+    """No set is sent before all three are asked for."""
+    shutil.copytree(whole, pub / "whole")
+    together = threading.Barrier(3)
+
+    class Waiting(Quiet):
+        def do_GET(self) -> None:
+            if self.path.endswith(".txz"):
+                together.wait(timeout=60)
+            super().do_GET()
+
+    handler = functools.partial(Waiting, directory=str(pub))
+    with served(handler) as url:
+        order = Order(RELEASE, mirror=f"{url}/whole", sets=("base", "kernel", "doc"))
+        order = replace(order, downloads=tmp_path / "downloads")
+        (tmp_path / "root").mkdir()
+        SETS.install(order, SETS.resolve(order), tmp_path / "root", print)
+    assert not together.broken
+    assert len(list((tmp_path / "downloads").iterdir())) == 3
 
 
 def test_a_page_about_an_error_is_passed_over(

@@ -27,11 +27,12 @@ def full_version(release: Release) -> str:
 
 
 def directories(release: Release) -> tuple[str, ...]:
-    """One or two levels of architecture (Makefile.mirrors), and last the mirror itself."""
+    """One or two levels of architecture (Makefile.mirrors), or none, and last the mirror itself."""
     arch, version = release.arch, full_version(release)
     tops = (*_RELEASES, *_ARCHIVED) if version.endswith("-RELEASE") else _SNAPSHOTS
     levels = (f"{arch}/{release.trait('machine', arch)}", arch)
-    return (*(f"{top}/{level}/{version}" for top in tops for level in levels), "")
+    whole = (f"{top}/{level}/{version}" for top in tops for level in levels)
+    return (*whole, *(f"{level}/{version}" for level in levels), version, "")
 
 
 def oracles(release: Release) -> tuple[Oracle, ...]:

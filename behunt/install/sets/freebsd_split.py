@@ -56,6 +56,13 @@ class Split(FreeBSD):
             if files.name != optional or files.inf in texts
         )
 
+    def vouch(
+        self, order: Order, sets: Sequence[DistSet], texts: Mapping[str, bytes]
+    ) -> tuple[str, ...]:
+        absent = set(self.sets(order)) - {one.name for one in sets}
+        kernels = (f"there is no set {name}: what kernel there is, base has" for name in absent)
+        return (*super().vouch(order, sets, texts), *kernels)
+
     def _set(self, release: Release, files: _Files, texts: Mapping[str, bytes]) -> DistSet:
         digests = _checksums(files, release, texts)
         if files.split:

@@ -77,6 +77,7 @@ class Sets:
         lost = _filled(order, found, unpacker, say)
         family = self._family(order)
         family.finish(order, unpacker.root)
+        unpacker.check_arch(order.release)
         silent = unpacker.ask(order.release, family.oracles(order.release), say)
         return Build(self.recipe(order), found.origins, notes=(*origin.notes, *lost, *silent))
 

@@ -26,7 +26,7 @@ from behunt.model import Release
 
 KEYS = (Path("/etc/signify"), Path("/usr/share/signify-openbsd-keys"))
 # Debian has another program of the name signify: its own name for this one goes first.
-_SIGNIFY = ("signify-openbsd", "signify")
+SIGNIFY = ("signify-openbsd", "signify")
 _KERNELS = ("bsd", "bsd.rd", "bsd.mp", "bsd.sp")
 # As install.sub takes them: what a site made of its own comes last, over all others.
 _UNPACKED = (*_KERNELS, "base", "etc", "misc", "comp", "man", "game")
@@ -51,7 +51,7 @@ class OpenBSD:
         return (
             f"the key {key.name} of {order.release.id} is not in {looked}: apt install "
             "signify-openbsd-keys, or take it from /etc/signify of that OpenBSD or of the one "
-            f"before it, and put it into {KEYS[0]} or give it with --keyring"
+            f"before it; put it into {KEYS[0]}, or name the directory that has it with --keyring"
         )
 
     def directories(self, release: Release) -> Sequence[str]:
@@ -132,7 +132,7 @@ def _unpack(order: Order, archive: PurePosixPath, root: PurePosixPath) -> None:
 
 def verify(key: Path, signed: bytes, release: Release) -> None:
     """Raises InstallError unless `signed`, a SHA256.sig, is signed by `key`, all of it."""
-    program = _signify() or _SIGNIFY[0]
+    program = _signify() or SIGNIFY[0]
     with tempfile.TemporaryDirectory(prefix="behunt-signify-") as directory:
         signature, message = Path(directory, "SHA256.sig"), Path(directory, "SHA256")
         signature.write_bytes(signed)
@@ -149,15 +149,12 @@ def verify(key: Path, signed: bytes, release: Release) -> None:
 
 
 def _signify() -> str | None:
-    return next((name for name in _SIGNIFY if shutil.which(name, path=CLEAN_ENV["PATH"])), None)
+    return next((name for name in SIGNIFY if shutil.which(name, path=CLEAN_ENV["PATH"])), None)
 
 
 def _key(order: Order) -> Path:
-    """The key that must have signed the release: the user's, or the first there is of its name."""
-    if order.keyring:
-        return Path(order.keyring).resolve()
-    known = [directory / order.release.trait("signify_key") for directory in KEYS]
-    return next((path for path in known if path.is_file()), known[0])
+    """The key that must have signed the release."""
+    return order.key_file(order.release.trait("signify_key"), KEYS)
 
 
 def _signed(text: bytes) -> bytes:

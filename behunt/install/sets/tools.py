@@ -140,3 +140,9 @@ def asked(questions: Sequence[tuple[str, str]]) -> list[str]:
         'LC_ALL=C grep -a -o -E -e "$2" "$1" | sort -u; fi; n=$((n + 1)); shift 2; done; :'
     )
     return ["sh", "-c", script, "sh", *(word for question in questions for word in question)]
+
+
+def header(file: PurePosixPath, size: int) -> list[str]:
+    """The first bytes of a program in hexadecimal; nothing where there is none."""
+    script = '[ ! -f "$1" ] || [ -L "$1" ] || exec od -An -tx1 -N "$2" "$1"'
+    return ["sh", "-c", script, "sh", str(file), str(size)]

@@ -11,7 +11,7 @@ from behunt.errors import InstallError
 from behunt.hosts.protocol import Completed, Host
 from behunt.install import tar
 from behunt.install.protocol import Say
-from behunt.install.sets import members, mtree, tools
+from behunt.install.sets import elf, members, mtree, tools
 from behunt.install.sets.members import Member
 from behunt.install.sets.protocol import DistSet, Oracle, Piece
 from behunt.install.sets.tools import Tools
@@ -127,6 +127,16 @@ class Unpacker:
         if any(answers.values()):
             return ()
         return (f"nothing in it says that it is {release.label}",)
+
+    def check_arch(self, release: Release) -> None:
+        """Raises InstallError if its shell is for another processor: no version tells that."""
+        said = self._run(tools.header(self.root / "bin/sh", elf.SIZE)).out
+        found = elf.arch_of(bytes.fromhex("".join(said.split())))
+        if found and release.arch in elf.ARCHES - {found}:
+            raise InstallError(
+                f"these are not the sets of {release.id}: its programs are for {found}",
+                f"the directory has another architecture's; name one of {release.arch}'s",
+            )
 
     def _run(self, argv: Sequence[str], blocks: list[bytes] | None = None) -> Completed:
         sink = None if blocks is None else blocks.append
