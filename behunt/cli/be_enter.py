@@ -22,6 +22,9 @@ _in_place = click.option(
     "--in-place", "-w", is_flag=True, help="Enter the dataset itself: what is changed stays."
 )
 _network = click.option("--network", is_flag=True, help="Let it reach the network.")
+_vnet = click.option(
+    "--vnet", is_flag=True, help="Give the jail a network stack of its own, with 127.0.0.1."
+)
 _SHELL = ("/bin/sh", "-i")
 _USUAL = {"FreeBSD": "jail"}  # runner by system
 
@@ -73,13 +76,21 @@ Examples:
     @opt.verbose
     @click.pass_context
     def command(ctx: click.Context, /, name: str, **options: Any) -> None:
-        enter = {**options, "runner": runner, "os": None, "arch": None, "own": ()}
+        alone = options.get("vnet", False)
+        if alone and options["network"]:
+            raise UsageError(
+                "--vnet gives a network stack of its own, --network the host's", "leave one of them"
+            )
+        how = "vnet" if alone else runner
+        enter = {**options, "runner": how, "os": None, "arch": None, "own": ()}
         _enter(ctx, name, enter, rest_of(ctx) or list(_SHELL))
 
     return command
 
 
-jail = _entering("jail", "Run a command, or a shell, in a jail on a clone of NAME (FreeBSD).")
+jail = _vnet(
+    _entering("jail", "Run a command, or a shell, in a jail on a clone of NAME (FreeBSD).")
+)
 chroot = _entering("chroot", "Run a command, or a shell, chrooted into a clone of NAME.")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from behunt.hosts.local import LocalHost
 from behunt.hosts.protocol import Host
-from behunt.runners.jail import JailRunner
+from behunt.runners.jail import JailRunner, vnet
 from behunt.runners.namespace import CHROOT, NAMESPACE
 from behunt.runners.none import NONE
 from behunt.runners.protocol import Runner
@@ -13,7 +13,7 @@ from behunt.runners.uml import Uml
 from behunt.storage.home import Home
 
 # lightest first
-NAMES = ("none", "chroot", "namespace", "jail", "uml")
+NAMES = ("none", "chroot", "namespace", "jail", "vnet", "uml")
 
 
 def runners(home: Home, host: Host | None = None) -> dict[str, Runner]:
@@ -21,12 +21,20 @@ def runners(home: Home, host: Host | None = None) -> dict[str, Runner]:
     here = LocalHost()
     found: tuple[Runner, ...]
     if host is None or isinstance(host, LocalHost):
-        found = (NONE, CHROOT, NAMESPACE, JailRunner(here), Uml(home.kernels))
+        found = (
+            NONE,
+            CHROOT,
+            NAMESPACE,
+            JailRunner(here),
+            vnet(here),
+            Uml(home.kernels),
+        )
     else:
         found = (
             OnlyHere(NONE, host.name),
             *shared_kernel(host),
             JailRunner(host),
+            vnet(host),
             OnlyHere(Uml(home.kernels), host.name),
         )
     return {runner.name: runner for runner in found}

@@ -18,6 +18,7 @@ from behunt.hosts.local import LocalHost
 from behunt.hosts.protocol import Host
 from behunt.model import Limits, Release
 from behunt.runners.jail_args import (
+    LOOPBACK,
     RULESET,
     Jail,
     Network,
@@ -33,7 +34,7 @@ from behunt.runners.protocol import Inside, Setup
 from behunt.runners.remote import Remote
 from behunt.storage.protocol import Clone
 
-_PROGRAMS = ("jail", "jexec", "jls", "mount", "pgrep", "tar", "umount")
+_PROGRAMS = ("jail", "jexec", "jls", "mount", "pkill", "tar", "umount")
 # One command: the host may be far away. Names that a kernel has not are left out.
 _ASK = """\
 sysctl kern.features kern.racct.enable security.jail.jailed security.jail.children.max
@@ -57,7 +58,7 @@ class _Says:
 
 @dataclass(frozen=True)
 class JailRunner(Remote):
-    """With `vnet` a run without --network gets an empty network stack instead of no addresses."""
+    """With `vnet` a run without --network gets a network stack of its own, with 127.0.0.1."""
 
     name: str = "jail"
     vnet: bool = False
@@ -78,7 +79,8 @@ class JailRunner(Remote):
     @property
     def capabilities(self) -> frozenset[str]:
         limited = {"limits"} if self._is_there and self._says.racct else set()
-        return super().capabilities | {"isolation"} | limited
+        loopback = {"loopback"} if self.vnet else set()
+        return super().capabilities | {"isolation"} | limited | loopback
 
     @property
     def _is_there(self) -> bool:
@@ -97,6 +99,8 @@ class JailRunner(Remote):
             return f"the runner jail needs root on {self.host.name}: {way}"
         if not self._says.may:
             return f"{self.host.name} is a jail itself, and may not make others"
+        if self.vnet and "vnet" not in self._says.parameters:
+            return f"the kernel of {self.host.name} has no VIMAGE, which is in GENERIC from 12.0 on"
         return self.lacking(_PROGRAMS) or self._unguarded()
 
     def _unguarded(self) -> str:
@@ -105,8 +109,8 @@ class JailRunner(Remote):
         if shown.code != 0 or shown.out.strip():
             return ""
         return (
-            f"ruleset {RULESET} of devfs is empty on {self.host.name}: `service devfs restart` "
-            "loads it from /etc/defaults/devfs.rules"
+            f"ruleset {RULESET} of devfs is empty on {self.host.name}: there, "
+            "`sysrc devfs_load_rulesets=YES` and `service devfs restart` load it"
         )
 
     def unfit(self, release: Release) -> str:
@@ -134,12 +138,12 @@ class JailRunner(Remote):
     def _jail(self, release: str, root: str, setup: Setup) -> Jail:
         header = self.host.run(["sh", "-c", _HEADER, "sh", root]).out
         osrelease, osreldate = spoofed(release, header)
-        network = Network.INHERIT if setup.network else Network.NONE
+        alone = Network.VNET if self.vnet else Network.NONE
         return Jail(
             jail_name(setup.home, setup.owner, next(_numbers)),
             root,
             setup.hostname,
-            network=Network.VNET if self.vnet and not setup.network else network,
+            network=Network.INHERIT if setup.network else alone,
             osrelease=osrelease,
             osreldate=osreldate,
             procfs=wants_procfs(release),
@@ -148,6 +152,8 @@ class JailRunner(Remote):
     def _create(self, jail: Jail, limits: Limits) -> None:
         argv = create_args(jail, self._says.parameters, self.facts.release)
         self._must(argv, f"make a jail in {jail.root}")
+        if jail.network is Network.VNET:
+            self._must(["sh", "-c", LOOPBACK, "sh", jail.name], f"bring up lo0 of {jail.name}")
         for rule in rules(jail.name, limits):
             self._must(["rctl", "-a", rule], f"limit the jail {jail.name}")
 
@@ -159,6 +165,10 @@ class JailRunner(Remote):
                 f"cannot {what} on {self.host.name}: {said[-1]}",
                 "`behunt doctor --host` checks what jails need there",
             )
+
+
+def vnet(host: Host) -> JailRunner:
+    return JailRunner(host, name="vnet", vnet=True)
 
 
 def memory_limit(host: Host, name: str, limits: Limits) -> str:

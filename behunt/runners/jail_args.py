@@ -17,7 +17,7 @@ _PROC_WANTED = 4  # the last major version whose own programs read /proc
 
 
 class Network(StrEnum):
-    """What a jail sees: no addresses at all, the host's, or an empty stack of its own."""
+    """What a jail sees: no addresses at all, the host's, or a stack of its own with only lo0."""
 
     NONE = "none"
     INHERIT = "inherit"
@@ -29,6 +29,12 @@ _NETWORKS = {
     Network.INHERIT: ("ip4=inherit", "ip6=inherit", "allow.raw_sockets"),
     Network.VNET: ("vnet", "allow.raw_sockets"),
 }
+# `$1` is the jail's name. lo0 of a new stack has no address yet. Before 13.3 ifconfig has no -j,
+# and the jail's own has to do it.
+LOOPBACK = """\
+ifconfig -j "$1" lo0 inet 127.0.0.1/8 up 2>/dev/null ||
+  jexec "$1" /sbin/ifconfig lo0 inet 127.0.0.1/8 up
+"""
 # What tests may do that harms no one: flags of files in a clone, IPC objects of its own, and
 # statfs(2) of the datasets that lie below its root.
 _ALWAYS = (

@@ -17,15 +17,18 @@ from behunt.runners.remote_root import UMOUNT_VIRTUAL
 _LIST = """\
 jls --libxo json -dn jid name path dying 2>/dev/null || jls -dnq jid name path dying 2>/dev/null
 """
-# `$1` is the jail's name, `$2` its root: may be repeated. `jail -R` kills, but does not wait; and
-# it leaves devfs mounted, which keeps the clone busy.
+# `$1` is the jail's name, `$2` its root: may be repeated. `jail -R` does not wait for what it
+# kills, and misses what is being forked: the jail is dying (-d) until that has ended. It leaves
+# devfs mounted, which keeps the clone busy.
 _LEAVE = f"""\
 rctl -r "jail:$1" >/dev/null 2>&1
-if jid=$(jls -j "$1" jid 2>/dev/null); then
-  jail -R "$1" || exit 1
+if jid=$(jls -dj "$1" jid 2>/dev/null); then
+  if jls -j "$1" jid >/dev/null 2>&1; then jail -R "$1" || exit 1; fi
   n=0
-  while pgrep -j "$jid" >/dev/null 2>&1; do
-    n=$((n + 1)); test $n -lt 100 || exit 1; sleep 0.1
+  while pkill -KILL -j "$jid"; do
+    n=$((n + 1))
+    test $n -lt 100 || {{ echo "processes in it do not die" >&2; exit 1; }}
+    sleep 0.1
   done
 fi
 set -- "$2"

@@ -106,7 +106,9 @@ def memory_limit(group: cgroups.Group, setup: Setup) -> str:
 
 
 NAMESPACE = Shared(
-    "namespace", frozenset({"root", "isolation", "network", "limits"}), ALL_NAMESPACES
+    "namespace",
+    frozenset({"root", "isolation", "network", "loopback", "limits"}),
+    ALL_NAMESPACES,
 )
 # No view of its own of processes, IPC and host name: for hosts, and tests, that mind those.
-CHROOT = Shared("chroot", frozenset({"root", "network", "limits"}), ("mount", "net"))
+CHROOT = Shared("chroot", frozenset({"root", "network", "loopback", "limits"}), ("mount", "net"))

@@ -24,7 +24,7 @@ from behunt.storage.protocol import Clone
 @dataclass(frozen=True)
 class Bare:
     name: str = "none"
-    capabilities: frozenset[str] = frozenset({"network", "limits"})
+    capabilities: frozenset[str] = frozenset({"network", "loopback", "limits"})
     needs_root_tree: bool = False
 
     def missing(self) -> str:

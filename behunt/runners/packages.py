@@ -62,7 +62,7 @@ def layer(release: Release, clone: Clone, scratch: Path, package: str, family: s
             _run(inside, ["sh", "-c", _UNPACKED])
     except HostError as error:
         raise InstallError(
-            f"cannot fetch {package} of {release.id}: {error.message}",
+            f"cannot fetch the kernel of {release.id}: {error.message}",
             f"its mirror has to have the package {package} of that release",
         ) from error
     return place

@@ -18,6 +18,7 @@ CAPABILITIES = {
     "isolation": "sees no process, host name or IPC object of the host",
     "own_kernel": "the kernel is the release's own",
     "network": "can reach the network when asked to (--network)",
+    "loopback": "127.0.0.1 answers, without --network too",
     "limits": "memory, processes and cpu can be limited",
     "reboot": "the machine can be rebooted",
     "modules": "kernel modules can be loaded",

@@ -156,7 +156,7 @@ class SharedKernel(Remote):
     @property
     def capabilities(self) -> frozenset[str]:
         isolated = {"isolation"} if "pid" in self.namespaces else set()
-        return super().capabilities | isolated
+        return super().capabilities | {"loopback"} | isolated
 
     def missing(self) -> str:
         on_linux = self.facts.system == "Linux"

@@ -91,10 +91,10 @@ done
 exit 1
 """
 
-# devfs.rules(5), ruleset 4: what a jail may see. `$1` is the root.
+# devfs.rules(5), ruleset 4: what a jail may see, also of devices that come later. `$1` is the root.
 MOUNT_DEVFS = """\
 test ! -h "$1/dev" && { test -d "$1/dev" || mkdir "$1/dev"; } || exit
-mount -t devfs devfs "$1/dev" && devfs -m "$1/dev" rule -s 4 applyset
+mount -t devfs devfs "$1/dev" && devfs -m "$1/dev" ruleset 4 && devfs -m "$1/dev" rule applyset
 """
 # `$1` is a root. Unmount what was mounted on it for a jail or chroot; processes that were killed
 # hold on to it for a moment.

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +24,7 @@ from behunt.hosts.local import LocalHost, Prefixed
 from behunt.hosts.protocol import CLEAN_ENV, Host
 from behunt.model import BootEnv, Limits, Release
 from behunt.runners import remote_exchange, runners
-from behunt.runners.jail import JailRunner
+from behunt.runners.jail import JailRunner, vnet
 from behunt.runners.jails import jails, reap
 from behunt.runners.protocol import Inside, Setup
 from behunt.runners.remote import Remote, shared_kernel
@@ -111,6 +113,36 @@ def test_a_run_in_a_jail_leaves_nothing_behind(
     assert "ip4=disable ip6=disable" in created
 
 
+def test_a_jail_with_a_network_stack_of_its_own(
+    freebsd: Callable[..., Host], clone: Clone, setup: Setup, state: Path
+) -> None:
+    """The ifconfig of 13.2 has no -j, so the one of the world brings lo0 up."""
+    ifconfig = Path(clone.root, "sbin/ifconfig")
+    ifconfig.parent.mkdir(exist_ok=True)
+    ifconfig.unlink(missing_ok=True)
+    ifconfig.write_text('#!/bin/sh\necho "$@" >/ifconfig\n')
+    ifconfig.chmod(0o755)
+    runner = vnet(freebsd())
+    assert runner.missing() == ""
+    assert runner.capabilities >= {"isolation", "loopback", "network"}
+    with runner.enter(clone, setup):
+        assert "vnet" in log(state)[0].split()
+        assert Path(clone.root, "ifconfig").read_text() == "lo0 inet 127.0.0.1/8 up\n"
+    with runner.enter(clone, replace(setup, network=True)):
+        assert "ip4=inherit" in log(state)[-1].split()
+    assert jails(runner.host) == []
+
+
+def test_a_jail_whose_loopback_stays_down_is_not_entered(
+    freebsd: Callable[..., Host], clone: Clone, setup: Setup
+) -> None:
+    runner = vnet(freebsd())
+    Path(clone.root, "sbin/ifconfig").unlink(missing_ok=True)
+    with pytest.raises(HostError, match="cannot bring up lo0"), runner.enter(clone, setup):
+        pass
+    assert jails(runner.host) == []
+
+
 def test_the_worlds_own_header_tells_its_osreldate(
     runner: JailRunner, clone: Clone, setup: Setup, state: Path
 ) -> None:
@@ -189,6 +221,22 @@ def test_what_a_test_leaves_running_dies_with_the_jail(
         daemon = "setsid sleep 1000 >/dev/null 2>&1 </dev/null &"
         assert inside.host.run(["sh", "-c", daemon], env={"MARK": str(state)}).code == 0
     assert alive(str(state)) == []
+
+
+def test_what_the_removal_of_its_jail_missed_dies_as_well(
+    freebsd: Callable[..., Host], clone: Clone, setup: Setup
+) -> None:
+    runner = JailRunner(freebsd(STAND_IN_ESCAPES="1"))
+    command = ["chroot", clone.root, "sh", "-c", "echo in; exec sleep 1000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as escaped:
+        try:
+            with runner.enter(clone, setup):
+                assert escaped.stdout is not None
+                assert escaped.stdout.readline() == b"in\n"
+            assert escaped.wait(30) == -signal.SIGKILL
+        finally:
+            escaped.kill()
+    assert jails(runner.host) == []
 
 
 def test_a_jail_that_cannot_be_made_is_told_in_its_words(
