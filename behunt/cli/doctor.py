@@ -35,7 +35,7 @@ Examples:
 Exit status: 0 if nothing is missing but what is optional, else 1."""
 )
 @opt.keeping
-@click.option("--online", is_flag=True, help="Also ask whether the mirror answers.")
+@click.option("--online", is_flag=True, help="Also ask whether the mirrors answer.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON array.")
 @click.pass_context
 def doctor(ctx: click.Context, /, *, online: bool, as_json: bool, host: str, store: str) -> None:

@@ -10,55 +10,34 @@ import platform
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from behunt import catalogue
 from behunt.drive.doctor_host import checks_of
+from behunt.drive.doctor_machine import Machine, this_machine
+from behunt.drive.doctor_sets import checks_of_sets
 from behunt.drive.site import OVERLAY
 from behunt.drive.trying import enter, limits, mount_privately, overlay, privilege, scratch, why
 from behunt.errors import BehuntError
-from behunt.families import debian, supply
+from behunt.families import debian
 from behunt.hosts import cgroups, spawner
 from behunt.hosts.local import LocalHost
-from behunt.hosts.protocol import CLEAN_ENV
 from behunt.install import INSTALLERS, aptmirror
 from behunt.install.fetch import first_of
 from behunt.install.protocol import Order
 from behunt.model import Check, Release
 from behunt.results.store import Results
 from behunt.runners import runners
+from behunt.runners.jail import JailRunner
 from behunt.storage.home import Home
 
 _ROOM = 2 << 30  # bytes; five Debian releases with their archives take about half of it
 _GIB = 1 << 30
 _QEMUS = {"x86_64": "qemu-system-x86_64", "amd64": "qemu-system-x86_64"}
 _PROGRAMS = {"mmdebstrap": ("mmdebstrap", "tar", "zstd"), "tree": ("tar",)}
-
-
-@dataclass(frozen=True, slots=True)
-class Machine:
-    """What is asked about: the system's family, and where its programs are."""
-
-    system: str  # as `supply.system_of` names it
-    path: str = CLEAN_ENV["PATH"]  # where every command of behunt's is looked for
-
-    def has(self, program: str) -> bool:
-        return shutil.which(program, path=self.path) is not None
-
-    def fix(self, needed: Iterable[str]) -> str:
-        major, minor = sys.version_info[:2]
-        return supply.fix(tuple(needed), self.system, f"{major}{minor}")
-
-
-def this_machine() -> Machine:
-    try:
-        text = Path("/etc/os-release").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        text = ""
-    return Machine(supply.system_of(platform.system(), text))
 
 
 def checks(
@@ -143,12 +122,16 @@ def _room(home: Path, base: Path) -> Check:
 
 
 def _runners(home: Path, machine: Machine) -> Iterator[Check]:
+    elsewhere = machine.system != "freebsd"
     for runner in runners(Home(home)).values():
+        jails = isinstance(runner, JailRunner)
+        if elsewhere and runner.name == "vnet":  # it would say the same as jail
+            continue
         can = ", ".join(sorted(runner.capabilities))
         check = _tried("runner", runner.name, partial(enter, runner), can)
-        if runner.name == "jail" and machine.system != "freebsd":
+        if jails and elsewhere:
             check = replace(check, fix="behunt doctor --host root@HOST, of a FreeBSD host")
-        yield replace(check, optional="own_kernel" in runner.capabilities or runner.name == "jail")
+        yield replace(check, optional="own_kernel" in runner.capabilities or jails)
     yield replace(_tried("runner", "limits", limits, _controllers()), optional=True)
     yield _qemu(machine)
     kvm = os.access("/dev/kvm", os.R_OK | os.W_OK)
@@ -205,6 +188,7 @@ def _installers(machine: Machine, *, online: bool) -> Iterator[Check]:
     detail = f"{mirror}, as apt has it" if mirror else f"{debian.DEFAULT_MIRROR}; apt names none"
     check = Check("installer", "mirror", ok=True, detail=detail)
     yield _asked(check, mirror or debian.DEFAULT_MIRROR) if online else check
+    yield from checks_of_sets(machine, online=online)
 
 
 def _installer(machine: Machine, name: str, releases: Sequence[Release]) -> Check:

@@ -16,6 +16,10 @@ _PACKAGES = {
     "debian-archive-removed-keys.gpg": {"debian": "debian-archive-keyring"},
     "tar": {"debian": "tar", "freebsd": ""},
     "zstd": {"debian": "zstd", "freebsd": ""},
+    "bsdtar": {"debian": "libarchive-tools"},
+    "xz": {"debian": "xz-utils", "freebsd": ""},
+    "signify-openbsd": {"debian": "signify-openbsd", "freebsd": "signify"},
+    "signify-openbsd-keys": {"debian": "signify-openbsd-keys"},
     "zfs": {"debian": "zfsutils-linux", "freebsd": ""},  # Debian: in contrib
     "libzfs_core": {"debian": "python3-pyzfs", "freebsd": "py{python}-libzfs_core"},
     "qemu-system-x86_64": {"debian": "qemu-system-x86", "freebsd": "qemu"},

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from behunt_cli import COMMAND, Behunt
 
-from behunt.drive.doctor import Machine, checks
+from behunt.drive.doctor import checks
+from behunt.drive.doctor_machine import Machine
 from behunt.model import Check
 
 pytestmark = pytest.mark.real
@@ -85,9 +86,16 @@ def test_missing_programs_come_with_the_command_that_brings_them(tmp_path: Path)
     assert found["mmdebstrap"].fix == "apt install mmdebstrap tar zstd"
     assert found["dnsmasq"].fix == "apt install dnsmasq"
     assert found["qemu"].optional
+    assert found["sets"].fix == "apt install libarchive-tools"
+    assert found["signify"].fix == "apt install signify-openbsd signify-openbsd-keys"
+    assert found["sets"].optional
+    assert found["signify"].optional
     assert found["namespace"].ok, "what is tried does not look for programs there"
     found = by_name(checks(tmp_path / "home", machine=Machine("freebsd", path=str(bare))))
     assert found["dnsmasq"].fix == "pkg install dnsmasq"
+    assert found["signify"].fix == "pkg install signify"
+    assert found["pkg"].fix == "pkg bootstrap"
+    assert found["vnet"].optional
 
 
 def test_what_is_broken_in_one_area_does_not_hide_the_others(tmp_path: Path) -> None:
@@ -101,6 +109,20 @@ def test_what_is_broken_in_one_area_does_not_hide_the_others(tmp_path: Path) -> 
     assert found["namespace"].ok
 
 
-def test_the_mirror_is_asked_only_online(tmp_path: Path) -> None:
-    assert "answers" not in by_name(checks(tmp_path))["mirror"].detail
-    assert "it answers" in by_name(checks(tmp_path, online=True))["mirror"].detail
+def test_the_mirrors_are_asked_only_online(tmp_path: Path) -> None:
+    found = by_name(checks(tmp_path))
+    assert "answers" not in found["mirror"].detail
+    assert "openbsd" not in found
+    found = by_name(checks(tmp_path, online=True))
+    assert "it answers" in found["mirror"].detail
+    for os in ("freebsd", "netbsd", "openbsd"):
+        assert found[os].ok != bool(found[os].fix)
+        assert f".{os}.org" in found[os].detail
+
+
+def test_what_sets_need_is_tried(behunt: Behunt) -> None:
+    found = examined(behunt)[1]
+    assert found["sets"].detail.startswith("bsdtar; releases: ")
+    assert " of openbsd" in found["sets"].detail
+    assert found["signify"].ok
+    assert found["signify"].detail.startswith("signify-openbsd, with the keys of ")
