@@ -22,6 +22,10 @@ for place in /run/zfs /var/lib/zfs /var/lock/zfs; do
     mkdir -p "$place"
     mount -t tmpfs none "$place"
 done
+# zfs(8) removes such a directory, while it is empty, with a dataset that inherits it.
+for place in /usr/src /var/mail /var/tmp; do
+    [ ! -d "$place" ] || mount --bind "$place" "$place"
+done
 exec zfs-fuse --no-daemon --no-kstat-mount --pidfile /run/zfs/pid
 """
 _READY = """\

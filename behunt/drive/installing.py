@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from behunt.drive.choosing import way_out
-from behunt.drive.filling import filled, order_of, source_of
+from behunt.drive.filling import Source, filled, order_of, source_of
 from behunt.drive.lab import AGAIN, InterruptedTrialError, Lab
 from behunt.errors import BehuntError, InstallError, UsageError
 from behunt.events import InstallEnded, InstallStarted
@@ -96,12 +96,15 @@ def have(lab: Lab, release: Release) -> BootEnv | None:
     user's own changes. This is looked at once in the life of a lab.
     """
     found = _sealed(lab, release)
-    if found is None or found in lab.current:
-        return found
-    if not _is_ordered(lab, release, lab.store.build(found)):
-        return None
-    lab.current.add(found)
-    return found
+    return found if found and _is_current(lab, release, found) else None
+
+
+def _is_current(lab: Lab, release: Release, found: BootEnv) -> bool:
+    if found not in lab.current:
+        if not _is_ordered(lab, release, lab.store.build(found)):
+            return False
+        lab.current.add(found)
+    return True
 
 
 def _sealed(lab: Lab, release: Release) -> BootEnv | None:
@@ -139,7 +142,19 @@ def _installed(lab: Lab, release: Release, session: int | None) -> BootEnv:
 def _by_any_means(lab: Lab, release: Release) -> tuple[str, BootEnv]:
     source = source_of(lab, release)
     lab.emit(InstallStarted(release.id, source.how))
-    if outdated := _sealed(lab, release):
-        lab.store.destroy(outdated)
+    try:
+        return source.how, _made(lab, release, source)
+    except UsageError:
+        # A behunt of another home, which knows nothing of our turn, may have been faster.
+        if theirs := have(lab, release):
+            return source.how, theirs
+        raise
+
+
+def _made(lab: Lab, release: Release, source: Source) -> BootEnv:
+    if found := _sealed(lab, release):
+        if _is_current(lab, release, found):
+            return found
+        lab.store.destroy(found)
     bootenv = lab.store.create(name_of(release, source.order.packages), release.id)
-    return source.how, filled(lab, source, bootenv)
+    return filled(lab, source, bootenv)

@@ -16,6 +16,7 @@ from behunt.storage.zfs.commands import Commands
 from behunt.storage.zfs.core import Core
 from behunt.storage.zfs.door import Door
 from behunt.storage.zfs.store import ZfsStore
+from behunt.storage.zfs.watched import Watched
 
 OVERLAY = "overlay"
 ZFS = "zfs:"
@@ -58,7 +59,8 @@ def store_of(
 
 def zfs_store(dataset: str, host: Host, home: Home, owner: Owner, *, layout: str = "") -> ZfsStore:
     """Boot environments below `dataset`: by libzfs_core where that is, else by zfs(8)."""
-    return ZfsStore(home, owner, door_to(host), dataset, layout=layout)
+    door = Watched(door_to(host), dataset)
+    return ZfsStore(home, owner, door, dataset, layout=layout)
 
 
 def door_to(host: Host) -> Door:

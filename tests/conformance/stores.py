@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
@@ -226,7 +227,7 @@ def _overlay(*, on_disk: bool) -> Iterator[Kind]:
 
 
 @contextlib.contextmanager
-def fuse(layout: str = "flat") -> Iterator[Zfs]:
+def fuse(layout: str) -> Iterator[Zfs]:
     """On a pool of zfs-fuse, by zfs(8)."""
     if not is_here():
         pytest.skip("zfs-fuse is not installed: make setup")
@@ -236,10 +237,8 @@ def fuse(layout: str = "flat") -> Iterator[Zfs]:
 
 
 @contextlib.contextmanager
-def real(*, core: bool, layout: str = "flat") -> Iterator[Zfs]:
+def real(*, core: bool, layout: str) -> Iterator[Zfs]:
     """On a pool of this machine, by libzfs_core or by zfs(8)."""
-    if not REAL_POOL:
-        pytest.skip("BEHUNT_TEST_POOL names no pool of this machine")
     with _emptied(Zfs(f"{REAL_POOL}/t{next(_numbers)}", core=core, layout=layout)) as kind:
         yield kind
 
@@ -271,10 +270,18 @@ def _emptied(kind: Zfs) -> Iterator[Zfs]:
         kind.host.run(["zfs", "destroy", "-R", kind.root])
 
 
-KINDS: dict[str, Callable[[], AbstractContextManager[Kind]]] = {
+_OVERLAY: dict[str, Callable[[], AbstractContextManager[Kind]]] = {
     "overlay in memory": lambda: _overlay(on_disk=False),
     "overlay on disk": lambda: _overlay(on_disk=True),
-    "zfs by zfs-fuse": fuse,
-    "zfs by commands": lambda: real(core=False),
-    "zfs by libzfs_core": lambda: real(core=True),
+}
+POOLS: dict[str, Callable[[str], AbstractContextManager[Zfs]]] = (
+    {
+        "commands": lambda layout: real(core=False, layout=layout),
+        "libzfs_core": lambda layout: real(core=True, layout=layout),
+    }
+    if REAL_POOL
+    else {"zfs-fuse": fuse}
+)
+KINDS: dict[str, Callable[[], AbstractContextManager[Kind]]] = _OVERLAY | {
+    f"zfs by {name}": partial(pool, "flat") for name, pool in POOLS.items()
 }

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
-from stores import BUILD, Other, Zfs, fuse, install, other_behunt, real, sh
+from stores import BUILD, POOLS, REAL_POOL, Other, Zfs, install, other_behunt, sh
 from tiny_root import tiny_root
 
 from behunt.errors import HostError, UsageError
@@ -17,11 +16,6 @@ from behunt.storage.zfs.store import ZfsStore
 
 pytestmark = pytest.mark.real
 
-POOLS: dict[str, Callable[[str], AbstractContextManager[Zfs]]] = {
-    "zfs-fuse": fuse,
-    "commands": lambda layout: real(core=False, layout=layout),
-    "libzfs_core": lambda layout: real(core=True, layout=layout),
-}
 NEW, OLD = "freebsd-13.2-amd64", "freebsd-11.1-amd64"
 PARTS = [
     "tmp",
@@ -390,8 +384,6 @@ say('done')
 """
 
 
-# The steps of the store are the same whichever its door is.
-@pytest.mark.parametrize("kind", ["zfs-fuse"], indirect=True)
 @pytest.mark.parametrize("done", DONE)
 def test_a_kill_at_each_step_leaves_all_or_nothing(
     kind: Zfs, flat: ZfsStore, home: Home, other: Other, done: str
@@ -684,7 +676,7 @@ def test_a_name_that_is_too_long_for_zfs_is_refused_at_once(
         deep.create("x" * 200, NEW)
 
 
-@pytest.mark.parametrize("kind", ["commands", "libzfs_core"], indirect=True)  # zfs-fuse has none
+@pytest.mark.skipif(not REAL_POOL, reason="zfs-fuse has no volumes")
 def test_a_volume_within_keeps_the_whole_from_going(kind: Zfs, flat: ZfsStore) -> None:
     bootenv = install(kind, flat, "test")
     kind.zfs("create", "-s", "-V", "1M", "-o", "volmode=none", f"{kind.root}/test/volume")

@@ -8,16 +8,33 @@ from pathlib import PurePosixPath
 
 from behunt.storage.home import InUseError
 from behunt.storage.zfs.door import Mount
+from behunt.storage.zfs.faults import ReadOnlyError
 from behunt.storage.zfs.layouts import Layout, fstab, with_fstab
 from behunt.storage.zfs.names import Passing
 from behunt.storage.zfs.place import Place
+from behunt.storage.zfs.users import named_users
 
 _PATIENCE = 10.0  # seconds for what is busy to become free
 
 
 def mount(place: Place, dataset: str, parts: Iterable[str], at: PurePosixPath) -> None:
-    """Mount `dataset` at `at`. `parts`: names below it, empty for itself, parents first."""
-    place.door.mount([Mount(joined(dataset, part), str(at / part)) for part in parts])
+    """Mount `dataset` at `at`. `parts`: names below it, empty for itself, parents first.
+
+    ReadOnlyError if one of them cannot be written.
+    """
+    place.door.mount(_mounts(dataset, parts, at))
+
+
+def mount_as_can_be(place: Place, dataset: str, parts: Sequence[str], at: PurePosixPath) -> None:
+    """The same to look at: what is read-only is mounted read-only."""
+    try:
+        mount(place, dataset, parts, at)
+    except ReadOnlyError:
+        place.door.mount(_mounts(dataset, parts, at), read_only=True)
+
+
+def _mounts(dataset: str, parts: Iterable[str], at: PurePosixPath) -> list[Mount]:
+    return [Mount(joined(dataset, part), str(at / part)) for part in parts]
 
 
 def mount_new(place: Place, dataset: str, layout: Layout, at: PurePosixPath) -> None:
@@ -43,13 +60,15 @@ def unmount(place: Place, dataset: str) -> None:
     """Unmount `dataset` and all below it, wherever they are, with what is mounted in them."""
     directories = [mount.directory for mount in reversed(mounts(place, dataset))]
     if directories:
-        patiently(lambda: place.door.umount(directories))
+        with named_users(place.door.host, dataset, directories[-1]):
+            patiently(lambda: place.door.umount(directories))
 
 
 def leave(place: Place, parts: Sequence[str], at: PurePosixPath) -> None:
     """Unmount what `mount` has mounted, and remove the directory."""
     directories = [str(at / part) for part in reversed(parts)]
-    patiently(lambda: place.door.umount(directories))
+    with named_users(place.door.host, "", str(at)):
+        patiently(lambda: place.door.umount(directories))
     remove_directory(place, at)
 
 

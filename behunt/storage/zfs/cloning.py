@@ -63,7 +63,9 @@ def _source(place: Place, source: str) -> tuple[Tree, str]:
     if is_name(source) and (tree := place.tree(source, snapshots=True)):
         return tree, ""
     name, at, tag = source.rpartition("@")
-    return (place.known(name), tag) if at else (place.known(source), "")
+    if not at:
+        name = source
+    return place.known(name, snapshots=True), tag
 
 
 def _sealed(tree: Tree) -> dict[str, str]:

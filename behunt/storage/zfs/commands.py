@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from behunt.hosts.protocol import Completed, Host
 from behunt.storage.zfs.door import PROPERTIES, Dataset, Mount
@@ -37,13 +38,15 @@ class Commands:
         self.timeout = timeout
 
     def datasets(self, root: str, *, snapshots: bool = False) -> list[Dataset]:
-        # No `-t`: zfs-fuse has none, and snapshots are few beside what is asked of each.
-        argv = ["zfs", "get", "-Hp", "-r", "-o", "name,property,value,source"]
+        kinds = "filesystem,volume,snapshot" if snapshots else "filesystem,volume"
+        only = [] if self.flavour is Flavour.FUSE else ["-t", kinds]  # which has no `-t`
+        argv = ["zfs", "get", "-Hp", "-r", *only, "-o", "name,property,value,source"]
+        blocks: list[bytes] = []  # a pool may have more datasets than a Completed keeps
         try:
-            done = self._do(root, [Step([*argv, ",".join(PROPERTIES), root])])
+            self._do(root, [Step([*argv, ",".join(PROPERTIES), root])], blocks)
         except GoneError:
             return []
-        found = parse_get(done.out)
+        found = parse_get(b"".join(blocks).decode(errors="replace"))
         return [one for one in found if snapshots or "@" not in one.name]
 
     def exists(self, name: str) -> bool:
@@ -54,32 +57,16 @@ class Commands:
         return True
 
     def create(self, datasets: Sequence[tuple[str, Mapping[str, str]]]) -> None:
-        self._all(
-            Step(["zfs", "create", *_options(properties), name], _destroy(name))
-            for name, properties in datasets
-        )
+        self._all(create_steps(datasets))
 
     def snapshot(self, names: Sequence[str]) -> None:
-        if self.flavour is Flavour.FUSE:  # one by one, so not at one moment
-            self._all(Step(["zfs", "snapshot", name], _destroy(name)) for name in names)
-        elif names:
-            self._all([Step(["zfs", "snapshot", *names])])
+        self._all(snapshot_steps(names, self.flavour))
 
     def clone(self, clones: Sequence[tuple[str, str, Mapping[str, str]]]) -> None:
-        steps = []
-        for snapshot, name, properties in clones:
-            wanted = properties.get("canmount", "noauto")
-            late = self.flavour is Flavour.FUSE  # it mounts a clone whatever canmount says, but off
-            options = _options({**properties, "canmount": "off"} if late else properties)
-            steps.append(Step(["zfs", "clone", *options, snapshot, name], _destroy(name)))
-            if late:
-                steps.append(Step(["zfs", "set", f"canmount={wanted}", name]))
-        self._all(steps)
+        self._all(clone_steps(clones, self.flavour))
 
     def destroy(self, names: Sequence[str]) -> None:
-        filesystems = [name for name in names if "@" not in name]
-        guard = [Step(["unmounted", *filesystems])] if filesystems else []
-        self._all([*guard, *(Step(_destroy(name)) for name in names)])
+        self._all(destroy_steps(names))
 
     def rename(self, name: str, to: str) -> None:
         # ZFS would mount them where their property says, which may be `/`.
@@ -95,14 +82,10 @@ class Commands:
         self._all(Step(["held", "zfs", "hold", tag, name]) for name in snapshots)
 
     def release(self, snapshots: Sequence[str], tag: str) -> None:
-        self._all(Step(["patiently", "zfs", "release", tag, name]) for name in snapshots)
+        self._all(Step(["gone", "zfs", "release", tag, name]) for name in snapshots)
 
     def set(self, names: Sequence[str], properties: Mapping[str, str]) -> None:
-        pairs = [f"{key}={value}" for key, value in properties.items()]
-        if self.flavour is Flavour.FUSE:  # takes one of each
-            self._all(Step(["zfs", "set", pair, name]) for name in names for pair in pairs)
-        elif pairs and names:
-            self._all([Step(["zfs", "set", *pairs, *names])])
+        self._all(set_steps(names, properties, self.flavour))
 
     def set_bootfs(self, name: str) -> None:
         self._do(name, [Step(["zpool", "set", f"bootfs={name}", pool_of(name)])])
@@ -116,9 +99,9 @@ class Commands:
         table = self._table()
         found = [one for directory in directories for one in below(table, directory)]
         if found:
-            umount = ("patiently", *self.elevate, "umount")
+            umount = ("gone", *self.elevate, "umount")
             todo = [Step([*umount, one.directory]) for one in dict.fromkeys(found)]
-            self._do(found[-1].source, todo)
+            self._do(next((one.source for one in found if one.is_zfs), ""), todo)
 
     def mounted(self) -> list[Mount]:
         return [Mount(one.source, one.directory) for one in self._table() if one.is_zfs]
@@ -142,16 +125,67 @@ class Commands:
         if listed:
             self._do(listed[0].do[-1], listed)
 
-    def _do(self, name: str, todo: Sequence[Step]) -> Completed:
+    def _do(self, name: str, todo: Sequence[Step], blocks: list[bytes] | None = None) -> Completed:
+        """With `blocks` all that is said goes there."""
         pool = pool_of(name)
-        done = self.host.run(script(pool, todo), timeout=self.timeout)
+        sink = None if blocks is None else blocks.append
+        done = self.host.run(script(pool, todo), timeout=self.timeout, sink=sink)
         if done.code != 0 or done.timed_out:
-            raise fault(done, pool)
+            said = b"".join(blocks or ()).decode(errors="replace")
+            raise fault(replace(done, out=done.out or said), pool)
         return done
 
 
 def pool_of(name: str) -> str:
     return re.split("[/@]", name, maxsplit=1)[0]
+
+
+def create_steps(datasets: Sequence[tuple[str, Mapping[str, str]]]) -> list[Step]:
+    return [
+        Step(["zfs", "create", *_options(properties), name], _undo(name, datasets[0][0]))
+        for name, properties in datasets
+    ]
+
+
+def snapshot_steps(names: Sequence[str], flavour: Flavour) -> list[Step]:
+    """zfs-fuse takes them one by one, and so not at one moment."""
+    if flavour is Flavour.FUSE:
+        return [Step(["zfs", "snapshot", name], _destroy(name)) for name in names]
+    return [Step(["zfs", "snapshot", *names])] if names else []
+
+
+def clone_steps(
+    clones: Sequence[tuple[str, str, Mapping[str, str]]], flavour: Flavour
+) -> list[Step]:
+    """zfs-fuse mounts a clone whatever its canmount says, unless that is `off`."""
+    late = flavour is Flavour.FUSE
+    steps = []
+    for snapshot, name, properties in clones:
+        wanted = {"canmount": "noauto", **properties}
+        options = _options({**wanted, "canmount": "off"} if late else wanted)
+        undo = _undo(name, clones[0][1])
+        steps.append(Step(["zfs", "clone", *options, snapshot, name], undo))
+        if late:
+            steps.append(Step(["zfs", "set", f"canmount={wanted['canmount']}", name]))
+    return steps
+
+
+def destroy_steps(names: Sequence[str]) -> list[Step]:
+    """None of them, if one of the file systems is mounted. No directory goes along (scripts.py)."""
+    filesystems = [name for name in names if "@" not in name]
+    guard = [Step(["unmounted", *filesystems])] if filesystems else []
+    tops = {one for one in filesystems if any(name.startswith(f"{one}/") for name in filesystems)}
+    tops = {one for one in tops if not any(one.startswith(f"{top}/") for top in tops)}
+    unplaced = [Step(["gone", "zfs", "set", "mountpoint=none", top]) for top in sorted(tops)]
+    return [*guard, *unplaced, *(Step(_destroy(name)) for name in names)]
+
+
+def set_steps(names: Sequence[str], properties: Mapping[str, str], flavour: Flavour) -> list[Step]:
+    """zfs-fuse takes one property of one dataset."""
+    pairs = [f"{key}={value}" for key, value in properties.items()]
+    if flavour is Flavour.FUSE:
+        return [Step(["zfs", "set", pair, name]) for name in names for pair in pairs]
+    return [Step(["zfs", "set", *pairs, *names])] if pairs and names else []
 
 
 def _options(properties: Mapping[str, str]) -> Iterator[str]:
@@ -160,5 +194,10 @@ def _options(properties: Mapping[str, str]) -> Iterator[str]:
         yield from ("-o", f"{key}={value}")
 
 
+def _undo(name: str, top: str) -> list[str]:
+    """Destroy what was just made, below `top` or not."""
+    return ["gone", "unplaced", top, name] if name.startswith(f"{top}/") else _destroy(name)
+
+
 def _destroy(name: str) -> list[str]:
-    return ["patiently", "zfs", "destroy", name]
+    return ["gone", "zfs", "destroy", name]

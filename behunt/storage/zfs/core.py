@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import importlib
+import itertools
 import os
 import sys
 import time
@@ -23,8 +25,10 @@ from behunt.hosts.syscalls import MS_NODEV, MS_RDONLY, mount, umount
 from behunt.storage.zfs import mounting
 from behunt.storage.zfs.commands import Commands, pool_of
 from behunt.storage.zfs.door import Dataset, Mount
-from behunt.storage.zfs.faults import BusyError, TakenError, explained
+from behunt.storage.zfs.faults import BusyError, TakenError, explained, reason_of, words_of
+from behunt.storage.zfs.programs import DESTROY
 from behunt.storage.zfs.tables import Mounted, below, parse_linux_mounts
+from behunt.storage.zfs.together import together
 
 _LINUX = sys.platform == "linux"
 _PATIENCE = 2.0  # seconds for who still uses a dataset to let go of it
@@ -34,36 +38,7 @@ _INDEXED: dict[str, dict[str, int]] = {
     "canmount": {"off": 0, "on": 1, "noauto": 2},
     **{name: {"off": 0, "on": 1} for name in ("atime", "devices", "exec", "readonly", "setuid")},
 }
-
-# All is looked at before the first is destroyed: a program that fails is not rolled back.
-_DESTROY = rb"""
-local names = (...)["argv"]["names"]
-local doomed = {}
-local function kept(list, name)
-    for other in list(name) do
-        if not doomed[other] then return other end
-    end
-end
-for _, name in ipairs(names) do
-    if zfs.exists(name) then
-        local why
-        if string.find(name, "@", 1, true) then
-            if zfs.get_prop(name, "userrefs") > 0 then why = "snapshot is held" end
-            if kept(zfs.list.clones, name) then why = "snapshot has dependent clones" end
-        elseif kept(zfs.list.children, name) or kept(zfs.list.snapshots, name) then
-            why = "filesystem has children"
-        end
-        if why then return {name = name, why = why} end
-        doomed[name] = true
-    end
-end
-for _, name in ipairs(names) do
-    if doomed[name] then
-        local failed = zfs.sync.destroy(name)
-        if failed ~= 0 then return {name = name, errno = failed} end
-    end
-end
-"""
+_Wanted = tuple[str, bytes, Mapping[str, str]]  # dataset, snapshot to clone or none, properties
 
 
 def library() -> ModuleType:
@@ -102,16 +77,10 @@ class Core:
             return bool(self._lzc.lzc_exists(name.encode()))
 
     def create(self, datasets: Sequence[tuple[str, Mapping[str, str]]]) -> None:
-        with self._undoing() as made:
-            for name, properties in datasets:
-                self._make(name, b"", properties)
-                made.append(name)
+        self._make_all([(name, b"", properties) for name, properties in datasets])
 
     def clone(self, clones: Sequence[tuple[str, str, Mapping[str, str]]]) -> None:
-        with self._undoing() as made:
-            for snapshot, name, properties in clones:
-                self._make(name, snapshot.encode(), properties)
-                made.append(name)
+        self._make_all([(name, snapshot.encode(), own) for snapshot, name, own in clones])
 
     def snapshot(self, names: Sequence[str]) -> None:
         if names:
@@ -176,6 +145,8 @@ class Core:
                     flags = MS_NODEV | (MS_RDONLY if read_only else 0)
                     mount(one.dataset, one.directory, "zfs", flags, f"mntpoint={one.directory}")
                 done.append(one.directory)
+                if not read_only:
+                    _refuse_read_only(one)
         except BaseException:
             self.umount(list(reversed(done)))
             raise
@@ -187,6 +158,8 @@ class Core:
         table = _mounts()
         found = [one for directory in directories for one in below(table, directory)]
         for one in dict.fromkeys(found):
+            if one.is_zfs:
+                _answers(pool_of(one.source))
             _umount(one)
 
     def mounted(self) -> list[Mount]:
@@ -194,32 +167,35 @@ class Core:
             return self.commands.mounted()
         return [Mount(one.source, one.directory) for one in _mounts() if one.is_zfs]
 
-    def _make(self, name: str, origin: bytes, properties: Mapping[str, str]) -> None:
-        values = _values({"canmount": "noauto", **properties})
-        with self._faults(name):
-            if origin:
-                self._lzc.lzc_clone(name.encode(), origin, values)
-            else:
-                self._lzc.lzc_create(name.encode(), "zfs", values)
-
-    @contextlib.contextmanager
-    def _undoing(self) -> Iterator[list[str]]:
-        """Destroy what was made in here if the rest cannot be."""
+    def _make_all(self, wanted: Sequence[_Wanted]) -> None:
+        """Make them, all that lie equally deep at once; if one cannot be made, destroy the rest."""
         made: list[str] = []
         try:
-            yield made
+            for _, level in itertools.groupby(sorted(wanted, key=_depth), _depth):
+                together([functools.partial(self._make, made, *one) for one in level])
         except BaseException:
             for name in reversed(made):
                 with contextlib.suppress(self._lzc.exceptions.ZFSError):
                     self._lzc.lzc_destroy(name.encode())
             raise
 
+    def _make(
+        self, made: list[str], name: str, origin: bytes, properties: Mapping[str, str]
+    ) -> None:
+        values = _values({"canmount": "noauto", **properties})
+        with self._faults(name):
+            if origin:
+                self._lzc.lzc_clone(name.encode(), origin, values)
+            else:
+                self._lzc.lzc_create(name.encode(), "zfs", values)
+        made.append(name)
+
     def _destroy(self, names: Sequence[str]) -> None:
         pool = pool_of(names[0])
         with self._faults(names[0]):
             try:
                 said = self._lzc.lzc_channel_program(
-                    pool.encode(), _DESTROY, params={b"names": _bytes(names)}
+                    pool.encode(), DESTROY, params={b"names": _bytes(names)}
                 )
             except self._lzc.exceptions.ZCPPermissionError:  # only root may
                 self._destroy_each(names)
@@ -250,9 +226,10 @@ class Core:
         try:
             yield
         except self._lzc.exceptions.ZFSError as error:
-            raise explained(_words(error), pool) from error
+            raise explained(words_of(error), pool) from error
         except OSError as error:
-            raise explained(f"cannot mount '{name}': {error.strerror}", pool) from error
+            reason = reason_of(error.errno or 0)
+            raise explained(f"cannot mount '{name}': {reason}", pool) from error
 
 
 def _answers(pool: str) -> None:
@@ -266,12 +243,8 @@ def _answers(pool: str) -> None:
         raise explained("no such pool", pool)
 
 
-def _words(error: Any) -> str:
-    """What the first of its causes says, with the reason where that is only a number."""
-    first = next(iter(getattr(error, "errors", ())), error)
-    name = (first.name or b"").decode()
-    reason = f": {os.strerror(first.errno)}" if type(first).__name__ == "ZFSGenericError" else ""
-    return f"{first.message} '{name}'{reason}" if name else f"{first.message}{reason}"
+def _depth(wanted: _Wanted) -> int:
+    return wanted[0].count("/")
 
 
 def _bytes(names: Sequence[str]) -> list[bytes]:
@@ -297,6 +270,11 @@ def _directory(path: Path) -> None:
     if path.is_symlink() or (path.exists() and not path.is_dir()):
         raise HostError(f"cannot mount on '{path}': not a directory", "remove what is there")
     path.mkdir(parents=True, exist_ok=True)
+
+
+def _refuse_read_only(mount: Mount) -> None:
+    if os.statvfs(mount.directory).f_flag & os.ST_RDONLY:
+        raise explained(f"'{mount.dataset}' is mounted read-only", pool_of(mount.dataset))
 
 
 def _umount(mounted: Mounted) -> None:

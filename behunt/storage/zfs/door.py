@@ -20,7 +20,6 @@ PROPERTIES = (
     "creation",
     "behunt:state",
     "behunt:owner",
-    "behunt:name",
     "behunt:release",
     "behunt:layout",
     "behunt:build",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from behunt.errors import HostError
 from behunt.hosts.protocol import Completed
@@ -23,8 +25,16 @@ class BusyError(InUseError):
     """Something is in use, and might not be a moment later."""
 
 
+class DeniedError(HostError):
+    """The user may not do this."""
+
+
 class PoolError(HostError):
     """A whole pool cannot be used: not there, full, suspended, read-only, its key not loaded."""
+
+
+class ReadOnlyError(PoolError):
+    """A dataset can be looked at, and not be written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +93,12 @@ _RULES = (
         "`zpool export {pool} && zpool import {pool}` has it imported for writing",
     ),
     _rule(
+        r"is mounted read-only",
+        ReadOnlyError,
+        "a dataset of the pool {pool} is read-only: {said}",
+        "`zfs get -r readonly {pool}` shows which property does it; `zfs inherit readonly DATASET`",
+    ),
+    _rule(
         r"key[^\n]*(not loaded|must be loaded|unavailable)|not loaded[^\n]*key",
         PoolError,
         "an encryption key of the pool {pool} is not loaded",
@@ -114,9 +130,15 @@ _RULES = (
         "`zfs list -r {pool}` shows what is there",
     ),
     _rule(
+        r"ZFS utilities must be run as root",
+        DeniedError,
+        "you may not open /dev/zfs",
+        "`chmod 666 /dev/zfs`, as udev does it: what you may do there `zfs allow` tells",
+    ),
+    _rule(
         r"permission denied|operation not permitted|insufficient privileges"
         r"|must be (run as root|superuser)|only (by )?root|password is required|EPERM|EACCES",
-        HostError,
+        DeniedError,
         "you may not do this: {said}",
         "`behunt doctor` prints the `zfs allow` that is missing",
     ),
@@ -157,14 +179,21 @@ def explained(text: str, pool: str) -> HostError:
     return HostError(said, "run the command by hand to see all of its output")
 
 
+def words_of(error: Any) -> str:
+    """What the first cause of an error of libzfs_core says; the reason where that is a number."""
+    first = next(iter(getattr(error, "errors", ())), error)
+    name = first.name or b""
+    name = name.decode() if isinstance(name, bytes) else name  # pyzfs has it either way
+    reason = f": {reason_of(first.errno)}" if type(first).__name__ == "ZFSGenericError" else ""
+    return f"{first.message} '{name}'{reason}" if name else f"{first.message}{reason}"
+
+
+def reason_of(number: int) -> str:
+    """ZFS has EPERM for who may not do something, and EACCES where a key is missing."""
+    said = {errno.EACCES: "encryption key not loaded", errno.ENOENT: "dataset does not exist"}
+    return said.get(number) or os.strerror(number)
+
+
 def _first_line(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[0] if lines else "zfs failed and did not say why"
-
-
-def owners(text: str) -> Sequence[str]:
-    """Who uses a directory, of `fstat -f` (FreeBSD) or of ours on Linux: `sh (1234)`."""
-    rows = [line.split() for line in text.splitlines()]
-    return tuple(
-        dict.fromkeys(f"{row[1]} ({row[2]})" for row in rows if row[2:3] and row[2].isdigit())
-    )

@@ -108,7 +108,9 @@ def _adapt(place: Place, tree: Tree, layout: Layout) -> None:
     there = {tree.below(one): one for one in tree.parts}
     surplus = [there[name].name for name in reversed(there) if name not in wanted]
     taken = [snapshot for snapshot in tree.taken if snapshot.partition("@")[0] in surplus]
+    place.door.set([tree.dataset], {"mountpoint": "none"})  # no directory of the host goes along
     place.door.destroy([*taken, *surplus])
+    place.door.set([tree.dataset], {"mountpoint": "/"})
     for name in wanted.keys() & there.keys():
         if there[name].properties["canmount"] != wanted[name]["canmount"]:
             place.door.set([there[name].name], wanted[name])
@@ -127,7 +129,7 @@ def undo(place: Place, tree: Tree) -> None:
     place.door.release(sealed, HOLD)
     place.door.destroy(sealed)
     attaching.patiently(lambda: place.door.rollback(before))
-    place.door.set([tree.dataset], {STATE: State.EMPTY})
+    place.door.set([tree.dataset], {STATE: State.EMPTY, "mountpoint": "/"})
     place.door.destroy(before)
     try:
         place.door.rename(tree.dataset, place.dataset(tree.name))

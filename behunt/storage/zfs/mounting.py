@@ -33,6 +33,8 @@ def steps(
             flags = ["-o", options] if options else []
             do = [*elevate, "mount", "-t", "zfs", *flags, mount.dataset, mount.directory]
         yield Step(do, ["patiently", *elevate, "umount", mount.directory])
+        if not read_only and flavour is not Flavour.FUSE:
+            yield Step(["writable", mount.dataset])
 
 
 def directories(directory: str, above: Sequence[str]) -> list[str]:

@@ -81,9 +81,9 @@ class Place:
         found = trees_in(self.root, self.door.datasets(self.root, snapshots=snapshots))
         return [tree for tree in found if tree.name and (every or tree.suffix is None)]
 
-    def known(self, name: str) -> Tree:
-        """The boot environment `name`, with its snapshots. UsageError if it is not there."""
-        tree = self.tree(name, snapshots=True)
+    def known(self, name: str, *, snapshots: bool = False) -> Tree:
+        """The boot environment `name`. UsageError if it is not there."""
+        tree = self.tree(name, snapshots=snapshots)
         if tree is None:
             self.refuse_stranger(name)
             raise UsageError(f"there is no boot environment {name}", "see `behunt be list`")

@@ -1,4 +1,4 @@
-"""What a user who is not root must be allowed (`zfs allow`) for behunt to work. Pure.
+"""What a user who is not root must be allowed (`zfs allow`) for behunt to work.
 
 Linux lets nobody but root mount, whatever ZFS delegates (zfs-allow(8)): there behunt calls
 mkdir, mount and umount through `sudo -n`. FreeBSD lets users mount on directories of their own
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+
+from behunt.hosts.protocol import Host
 
 PERMISSIONS = (
     "create",
@@ -58,6 +60,13 @@ def missing(text: str, user: str, groups: Iterable[str] = ()) -> list[str]:
     """What `user` lacks of NEEDED."""
     have = allowed(text, user, groups)
     return [permission for permission in NEEDED if permission not in have]
+
+
+def lacking(host: Host, dataset: str) -> tuple[str, list[str]]:
+    """Who we are on `host`, and what of NEEDED is not allowed on `dataset`. Raises HostError."""
+    user, *groups = host.run(["sh", "-c", "id -un; id -Gn"], check=True).out.split()
+    told = host.run(["zfs", "allow", dataset], check=True).out
+    return user, missing(told, user, groups)
 
 
 def grant(dataset: str, user: str, permissions: Sequence[str] = NEEDED) -> str:

@@ -13,6 +13,7 @@ from behunt.storage.zfs.faults import GoneError
 from behunt.storage.zfs.names import INSTALLED, Passing
 from behunt.storage.zfs.place import HOLD, Place, refuse_strangers
 from behunt.storage.zfs.trees import Tree, tree_of
+from behunt.storage.zfs.users import named_users
 
 _LISTED = 3  # snapshots that a message names
 
@@ -60,7 +61,8 @@ def wipe(place: Place, dataset: str) -> None:
     if held := tree.tagged(INSTALLED):
         place.door.release(held, HOLD)
     doomed = [name for one in reversed(tree.names) for name in (*_snapshots(tree, one), one)]
-    attaching.patiently(lambda: place.door.destroy(doomed))
+    with named_users(place.door.host, dataset):
+        attaching.patiently(lambda: place.door.destroy(doomed))
     if suffix := tree.suffix:
         attaching.remove_directory(place, place.directory(suffix))
 

@@ -20,27 +20,36 @@ class Step:
     undo: Sequence[str] = ()
 
 
-# $1 is the pool. What fails is undone in reverse, and how the pool is goes behind what it said:
-# a dataset that "does not exist" may be one of a pool that is no longer imported.
+# $1 is the pool, empty where none is concerned. What fails is undone in reverse, and how the pool
+# is goes behind what it said: a dataset that "does not exist" may be one of a pool that is gone.
 _FUNCTIONS = f"""\
 LC_ALL=C; export LC_ALL
 pool=$1
-health() {{ zpool list -H -o health "$pool" 2>&1; }}
+health() {{ [ -z "$pool" ] || zpool list -H -o health "$pool" 2>&1; }}
 patiently() {{
     tries=0
     until said=$("$@" 2>&1); do
-        case $said in
-        *'does not exist'* | *'not find any snapshots'* | *'no such tag'*)
-            health >/dev/null && return 0 ;;
-        *'not mounted'* | *'not a file system root'*)
-            return 0 ;;
-        *busy*)
-            tries=$((tries + 1))
-            [ "$tries" -ge 20 ] || {{ sleep 0.1; continue; }} ;;
-        esac
+        tries=$((tries + 1))
+        case $said in *' busy'*) [ "$tries" -ge 20 ] || {{ sleep 0.1; continue; }} esac
         printf '%s\\n' "$said" >&2
         return 1
     done
+}}
+gone() {{
+    said=$(patiently "$@" 2>&1) && return 0
+    case $said in
+    *'not mounted'* | *'not a file system root'* | *'unknown file system'*)
+        return 0 ;;
+    *'does not exist'* | *'not find any snapshots'* | *'no such tag'*)
+        health >/dev/null && return 0 ;;
+    esac
+    printf '%s\\n' "$said" >&2
+    return 1
+}}
+unplaced() {{
+    # zfs(8) removes, with a dataset, the directory that it would be mounted on if it inherits that:
+    # an empty /var/tmp of the host's. Below what is mounted nowhere there is none.
+    zfs set mountpoint=none "$1" && shift && zfs destroy "$@"
 }}
 held() {{
     said=$("$@" 2>&1) && return 0
@@ -67,11 +76,24 @@ $name"[[:blank:]/]*)
         esac
     done
 }}
+writable() {{
+    mounts=$(cat /proc/self/mounts 2>/dev/null || mount -p)
+    printf '%s\\n' "$mounts" | while read -r source _ type options _; do
+        case $source,$type,$options, in "$1,zfs,ro,"*)
+            echo "'$1' is mounted read-only" >&2
+            exit 1
+        esac
+    done
+}}
 fuse_mount() {{
     unmounted "$2"
     was=$(zfs get -H -o value mountpoint "$2")
     origin=$(zfs get -H -o source mountpoint "$2")
-    zfs set mountpoint="$3" "$2"
+    # As in `unplaced`; a directory that is mounted on stays.
+    unshare --mount sh -c '
+        [ ! -d "$1" ] || mount --bind "$1" "$1"
+        zfs set mountpoint="$2" "$3"
+    ' sh "$was" "$3" "$2"
     status=0
     zfs mount -o "$1" "$2" || status=$?
     # The property goes back where nobody sees a mount that would have to follow it.
@@ -95,14 +117,17 @@ ended() {{
 def script(pool: str, steps: Sequence[Step]) -> list[str]:
     """The argv that does `steps` in order, and takes back what was done if one of them fails.
 
-    A step may begin with `patiently` (again for 2 s while busy; what is gone already is fine),
-    `held` (what holds already is fine), `directory PATH MKDIR…` (made unless it is there; no
-    link), `unmounted DATASET…` (nor what is below) or `fuse_mount OPTIONS DATASET DIRECTORY`.
+    A step may begin with `patiently` (again for 2 s while busy), `gone` (the same, and what is
+    gone already is fine), `held` (what holds already is fine), `directory PATH MKDIR…` (made
+    unless it is there; no link), `unmounted DATASET…` (nor what is below), `writable DATASET` (as
+    it is mounted now), `unplaced TOP DATASET` (destroyed, and no directory with it: TOP, which it
+    inherits from, is mounted nowhere then) or `fuse_mount OPTIONS DATASET DIRECTORY`.
     """
     words = [pool]
     todo, undo = [], []
     for number, step in enumerate(steps, 1):
-        todo += [_line(words, step.do), f"done={number}"]
+        # In a subshell: where a function fails, FreeBSD's sh runs the EXIT trap with its arguments.
+        todo += [f"( {_line(words, step.do)} )", f"done={number}"]
         if step.undo:
             undo.append(f"    [ $done -lt {number} ] || {_line(words, step.undo)}")
     text = [

@@ -28,7 +28,7 @@ def mount(place: Place, name: str, at: str) -> PurePosixPath:
         )
     where = PurePosixPath(at) if at else place.at(name)
     _refuse_occupied(place, where)
-    attaching.mount(place, tree.dataset, tree.mountable(), where)
+    attaching.mount_as_can_be(place, tree.dataset, tree.mountable(), where)
     return where
 
 
