@@ -74,16 +74,30 @@ def _root_line(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _dataset_line(row: dict[str, Any]) -> dict[str, Any]:
+    """First what `bectl list` shows, in its words."""
     return {
-        "name": row["name"],
-        "release": row["release"] or "-",
-        "layout": row["layout"],
-        "state": row["state"],
-        "active": row["active"] or "-",
-        "mountpoint": row["mountpoint"] or "-",
-        "space": _megabytes(row["bytes"]),
-        "created": row["created"][:16].replace("T", " "),
+        "BE": row["name"],
+        "Active": row["active"] or "-",
+        "Mountpoint": row["mountpoint"] or "-",
+        "Space": _space(row["bytes"]),
+        "Created": row["created"][:16].replace("T", " "),
+        "State": row["state"],
+        "Release": row["release"] or "-",
+        "Layout": row["layout"] or "-",
     }
+
+
+def _space(count: float) -> str:
+    """As zfs(8) does: 96K, 1.5M, 5.32G.
+
+    >>> _space(5712306503), _space(294912), _space(1023)
+    ('5.32G', '288K', '1023B')
+    """
+    for unit in "BKMGTP":
+        if count < 1024 or unit == "P":  # noqa: PLR2004
+            break
+        count /= 1024
+    return f"{count:.0f}{unit}" if count >= 99.95 else f"{count:.3g}{unit}"  # noqa: PLR2004
 
 
 def _megabytes(count: int) -> str:

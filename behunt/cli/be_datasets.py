@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from behunt.cli import options as opt
-from behunt.cli.be_place import Named, lab_for, named
+from behunt.cli.be_place import dataset, named
 from behunt.errors import UsageError
 
 
@@ -34,11 +34,8 @@ Examples:
 @click.pass_context
 def create(ctx: click.Context, /, name: str, layout: str, release: str, **options: Any) -> None:
     """Create an empty boot environment, for `be install` or for anything."""
-    from behunt.drive.datasets import datasets  # noqa: PLC0415
-
-    place = named(name, options)
-    with lab_for(ctx, {**options, "store": place.store}) as lab:
-        click.echo(f"created {datasets(lab).make_empty(place.name, layout, release)}")
+    with dataset(ctx, name, options) as (store, called):
+        click.echo(f"created {store.make_empty(called, layout, release)}")
 
 
 @click.command(
@@ -56,11 +53,8 @@ def mount(ctx: click.Context, /, name: str, directory: str, **options: Any) -> N
 
     What is changed there stays in it. Runs do not see it: they are clones of what was installed.
     """
-    from behunt.drive.datasets import datasets  # noqa: PLC0415
-
-    place = named(name, options)
-    with lab_for(ctx, {**options, "store": place.store}) as lab:
-        click.echo(datasets(lab).mount(place.name, directory))
+    with dataset(ctx, name, options) as (store, called):
+        click.echo(store.mount(called, directory))
 
 
 @click.command(epilog="Example: behunt be umount zroot/behunt/test")
@@ -69,11 +63,8 @@ def mount(ctx: click.Context, /, name: str, directory: str, **options: Any) -> N
 @click.pass_context
 def umount(ctx: click.Context, /, name: str, **options: Any) -> None:
     """Unmount it, with all that is nested in it."""
-    from behunt.drive.datasets import datasets  # noqa: PLC0415
-
-    place = named(name, options)
-    with lab_for(ctx, {**options, "store": place.store}) as lab:
-        datasets(lab).umount(place.name)
+    with dataset(ctx, name, options) as (store, called):
+        store.umount(called)
 
 
 @click.command(epilog="Example: behunt be snapshot zroot/behunt/test@before")
@@ -82,14 +73,11 @@ def umount(ctx: click.Context, /, name: str, **options: Any) -> None:
 @click.pass_context
 def snapshot(ctx: click.Context, /, name: str, **options: Any) -> None:
     """Take a snapshot of it and of all that is nested in it, in one transaction."""
-    from behunt.drive.datasets import datasets  # noqa: PLC0415
-
     whole, _, tag = name.partition("@")
     if not tag:
         raise UsageError("the snapshot has no name", f"behunt be snapshot {name}@before")
-    place = named(whole, options)
-    with lab_for(ctx, {**options, "store": place.store}) as lab:
-        click.echo(datasets(lab).snapshot(place.name, tag))
+    with dataset(ctx, whole, options) as (store, called):
+        click.echo(store.snapshot(called, tag))
 
 
 @click.command(
@@ -104,11 +92,9 @@ Examples:
 @click.pass_context
 def clone(ctx: click.Context, /, name: str, to: str, **options: Any) -> None:
     """Make a boot environment of its own out of a snapshot, by default of what was installed."""
-    from behunt.drive.datasets import datasets  # noqa: PLC0415
-
-    source, target = _pair(name, to, options)
-    with lab_for(ctx, {**options, "store": source.store}) as lab:
-        click.echo(f"created {datasets(lab).copy(source.name, target.name)}")
+    new = _beside(name, to, options)
+    with dataset(ctx, name, options) as (store, called):
+        click.echo(f"created {store.copy(called, new)}")
 
 
 @click.command(epilog="Example: behunt be rename zroot/behunt/test zroot/behunt/old")
@@ -118,11 +104,9 @@ def clone(ctx: click.Context, /, name: str, to: str, **options: Any) -> None:
 @click.pass_context
 def rename(ctx: click.Context, /, name: str, to: str, **options: Any) -> None:
     """Give it another name in its store."""
-    from behunt.drive.datasets import datasets  # noqa: PLC0415
-
-    source, target = _pair(name, to, options)
-    with lab_for(ctx, {**options, "store": source.store}) as lab:
-        click.echo(f"renamed to {datasets(lab).rename(source.name, target.name)}")
+    new = _beside(name, to, options)
+    with dataset(ctx, name, options) as (store, called):
+        click.echo(f"renamed to {store.rename(called, new)}")
 
 
 @click.command(epilog="Example: behunt be activate zroot/ROOT/test")
@@ -131,24 +115,22 @@ def rename(ctx: click.Context, /, name: str, to: str, **options: Any) -> None:
 @click.pass_context
 def activate(ctx: click.Context, /, name: str, **options: Any) -> None:
     """Have the host boot it next, and from then on (`zpool set bootfs`)."""
-    from behunt.drive.datasets import datasets  # noqa: PLC0415
-
-    place = named(name, options)
-    with lab_for(ctx, {**options, "store": place.store}) as lab:
-        caution = datasets(lab).activate(place.name)
-        click.echo(f"{datasets(lab).dataset(place.name)} boots next")
+    with dataset(ctx, name, options) as (store, called):
+        caution = store.activate(called)
+        click.echo(f"{store.dataset(called)} boots next")
     if caution:
         click.echo(f"  {caution}", err=True)
 
 
-def _pair(name: str, to: str, options: dict[str, Any]) -> tuple[Named, Named]:
+def _beside(name: str, to: str, options: dict[str, Any]) -> str:
+    """What `to` calls a boot environment in the store of `name`."""
     source = named(name, options)
     target = named(to, {**options, "store": source.store})
     if target.store != source.store:
         raise UsageError(
             f"{to} is in another store than {name}", "choose a name with the same parent dataset"
         )
-    return source, target
+    return target.name
 
 
 COMMANDS = (create, mount, umount, snapshot, clone, rename, activate)

@@ -13,6 +13,7 @@ from behunt.cli import options as opt
 
 if TYPE_CHECKING:
     from behunt.drive.lab import Lab
+    from behunt.storage.zfs.store import ZfsStore
 
 _UNSAID: dict[str, Any] = {"packages": (), "mirror": "", "keyring": None, "sets": (), "layout": ""}
 
@@ -56,3 +57,15 @@ def lab_for(ctx: click.Context, options: dict[str, Any], runner: str = "none") -
         opened(place.home, runner, results=place.results_path, settings=settings, emit=emit) as lab,
     ):
         yield lab
+
+
+@contextlib.contextmanager
+def dataset(
+    ctx: click.Context, text: str, options: dict[str, Any]
+) -> Iterator[tuple[ZfsStore, str]]:
+    """The store that `text` means, which keeps datasets, and the name there."""
+    from behunt.drive.datasets import datasets  # noqa: PLC0415
+
+    place = named(text, options)
+    with lab_for(ctx, {**options, "store": place.store}) as lab:
+        yield datasets(lab), place.name

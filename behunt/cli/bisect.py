@@ -12,6 +12,7 @@ import click
 
 from behunt.cli import options as opt
 from behunt.cli import resuming
+from behunt.cli.amounts import Duration
 from behunt.cli.groups import DefaultGroup, TakesCommand, rest_of
 from behunt.cli.report import write
 from behunt.errors import UsageError
@@ -102,7 +103,7 @@ def bisect() -> None:
     help="What a trial that timed out says.",
 )
 @click.option("--max-trials", type=click.IntRange(1), metavar="N", help="Stop after so many.")
-@click.option("--max-time", type=opt.Duration(), metavar="TIME", help="Begin no trial after it.")
+@click.option("--max-time", type=Duration(), metavar="TIME", help="Begin no trial after it.")
 @opt.installing
 @opt.testing
 @click.option(

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.decorators import FC
 from click.shell_completion import CompletionItem
 
+from behunt.cli.amounts import Duration, Size
 from behunt.errors import UsageError
 
 if TYPE_CHECKING:
@@ -30,38 +30,6 @@ class Place:
     @property
     def results_path(self) -> Path | str:
         return self.database or self.home / "results.db"
-
-
-class Size(click.ParamType[int]):
-    """Bytes: 512M, 2G, 1048576."""
-
-    name = "size"
-    _UNITS: ClassVar = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if isinstance(value, int):
-            return value
-        match = re.fullmatch(r"(\d+)([KMGT]?)i?B?", str(value).strip(), re.IGNORECASE)
-        if match is None:
-            self.fail(f"{value!r} is not a size; write 512M or 2G", param, ctx)
-        return int(match[1]) * self._UNITS[match[2].upper()]
-
-
-class Duration(click.ParamType[float]):
-    """Seconds: 90, 90s, 15m, 2h."""
-
-    name = "time"
-    _UNITS: ClassVar = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        if isinstance(value, (int, float)):
-            return float(value)
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", str(value).strip())
-        if match is None or float(match[1]) == 0:
-            self.fail(f"{value!r} is not a time; write 90, 15m or 2h", param, ctx)
-        return float(match[1]) * self._UNITS[match[2]]
 
 
 def complete_release(
@@ -151,8 +119,8 @@ installing = together(
     click.option(
         "--keyring",
         type=click.Path(path_type=Path),
-        metavar="FILE",
-        help="Trust these keys, and no others, for what is installed.",
+        metavar="PATH",
+        help="Trust the keys in this file or directory, and no others.",
     ),
 )
 
@@ -162,7 +130,7 @@ testing = together(
         metavar="NAME",
         default="auto",
         show_default=True,
-        help="namespace, chroot, uml, none, or auto: the lightest that can answer.",
+        help="namespace, chroot, jail, vnet, uml, none, or auto: the lightest that can answer.",
     ),
     click.option(
         "--needs", multiple=True, metavar="WHAT", help="A capability that the test needs; repeat."
@@ -226,8 +194,10 @@ def settings_of(options: dict[str, Any]) -> Settings:
             "--disk limits clones that are kept in memory", "leave --upper disk away, or --disk"
         )
     keyring: Path | None = options["keyring"]
-    if keyring and not keyring.is_file():
-        raise UsageError(f"there is no keyring {keyring}", "name a file of OpenPGP keys")
+    if keyring and not keyring.exists():
+        raise UsageError(
+            f"there is no keyring {keyring}", "name a file of keys, or a directory of such files"
+        )
     return Settings(
         packages=tuple(sorted(set(options["packages"]))),
         mirror=_mirror(options["mirror"]),

@@ -53,6 +53,8 @@ def test_what_is_asked_for_is_taken(here: Mapping[str, Runner]) -> None:
 @pytest.mark.real  # the stand-ins say that they are root's
 def test_freebsd_on_a_freebsd_host_is_for_jails(freebsd: Mapping[str, Runner]) -> None:
     assert choose(freebsd, "auto", [FREEBSD, replace(FREEBSD, version="9.3")], TEST) == "jail"
+    wants_loopback = replace(TEST, needs=frozenset({"loopback"}))
+    assert choose(freebsd, "auto", [FREEBSD], wants_loopback) == "vnet"
 
 
 @pytest.mark.real

@@ -92,6 +92,10 @@ def test_a_test_that_is_none(
     behunt.fails(2, verb, "--catalogue", catalogue, *rest, says="there is nothing to run")
 
 
+def test_a_network_is_the_hosts_or_the_jails_own(behunt: Behunt) -> None:
+    behunt.fails(2, "be", "jail", "--vnet", "--network", "p/be", says="leave one of them")
+
+
 def test_another_operating_system_says_what_is_missing(behunt: Behunt) -> None:
     executable(behunt.place / "test.sh", "true")
     words = ("bisect", "--from", "9.3", "--to", "11.1", "test.sh")
