@@ -10,8 +10,8 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E)
 PACKAGES = python3-venv mmdebstrap zstd tar debian-archive-keyring libarchive-tools \
 	signify-openbsd signify-openbsd-keys
 # zfs-fuse gives real pools without a kernel module, and conflicts with a real ZFS's programs.
-TEST_PACKAGES = busybox-static chromium distro-info-data git gpg mandoc mtree-netbsd \
-	openssh-client openssh-server osinfo-db postgresql psmisc tcsh tmux util-linux \
+TEST_PACKAGES = busybox-static chromium distro-info-data e2fsprogs git gpg mandoc mtree-netbsd \
+	openssh-client openssh-server osinfo-db postgresql psmisc tcsh tmux util-linux yash \
 	$(shell command -v zpool >/dev/null || echo zfs-fuse)
 
 .PHONY: demo test fast lint bench setup setup-test clean
@@ -45,8 +45,9 @@ $(VENV)/.behunt: pyproject.toml tools/apt-install
 	$(RUN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	touch $@
 
-$(VENV)/.tests: $(VENV)/.behunt
+$(VENV)/.tests: $(VENV)/.behunt tools/apt-install-qemu
 	tools/apt-install $(TEST_PACKAGES)
+	tools/apt-install-qemu
 	$(RUN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,lint]'
 	touch $@
 

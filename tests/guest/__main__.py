@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from guest.machine import Machine, started
-from guest.tested import tested
+from guest.tested import run_inside
 
 
 def main(verb: str = "", *words: str) -> int:
@@ -29,7 +29,7 @@ def main(verb: str = "", *words: str) -> int:
     machine.push_source()
     if verb == "push":
         return 0
-    result = tested(machine, *words[1:])
+    result = run_inside(machine, *words[1:])
     print(result.said)
     return 1 if result.failed or not result.passed else 0
 

@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,7 +33,10 @@ _RUN = (
     *("python3-hypothesis", "python3-pytest", "python3-pytest-timeout"),
     *("python3-sqlalchemy", "python3-tabulate"),
 )
-_USELESS = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info")
+_USELESS = (
+    *("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info"),
+    *("etc/apt", "var/lib/apt/lists", "var/cache/apt"),
+)
 _PASSED_ON = ("http_proxy", "https_proxy", "no_proxy")
 
 
@@ -47,17 +50,21 @@ def root() -> Path:
     if missing := installer.missing(order):
         raise RuntimeError(missing)
     origin = installer.resolve(order)
-    recipe = installer.recipe(order) + inspect.getsource(_make_root)
-    return kept(
-        "root", digest(recipe, origin.digest), lambda place: _make_root(place, order, origin)
-    )
+    key = digest(installer.recipe(order), origin.digest, *_sources(_make_root, _install))
+    return kept("root", key, lambda place: _make_root(place, order, origin))
 
 
 def kernel(of_root: Path) -> Path:
     """A directory with `vmlinuz` and `lib/modules`, of the versions that belong to the root."""
     versions = (of_root / "versions").read_text(encoding="ascii").strip()
-    key = f"{versions.replace(' ', '-')}-{digest(inspect.getsource(_make_kernel))}"
-    return kept("kernel", key, _make_kernel)
+    recipe = Mmdebstrap().recipe(_order(_BUILD))
+    key = digest(recipe, *_sources(_make_kernel, _take_kernel, _install))
+    return kept("kernel", f"{versions.replace(' ', '-')}-{key}", _make_kernel)
+
+
+def _sources(*functions: Callable[..., object]) -> list[str]:
+    """What makes a thing: these functions, and the names that they go by."""
+    return [_KERNEL, _ZFS, *_USELESS, *map(inspect.getsource, functions)]
 
 
 def _order(packages: Sequence[str]) -> Order:
@@ -74,8 +81,9 @@ def _make_root(place: Path, order: Order, origin: Origin) -> None:
     policy = inside.run(["apt-cache", "policy", _KERNEL, _ZFS], check=True).out
     versions = re.findall(r"^  Candidate: (\S+)$", policy, re.MULTILINE)
     (place / "versions").write_text(" ".join(versions) + "\n", encoding="ascii")
-    for useless in (*_USELESS, "var/lib/apt/lists", "var/cache/apt"):
+    for useless in _USELESS:
         shutil.rmtree(tree / useless, ignore_errors=True)
+    (tree / "etc/resolv.conf").unlink()  # of the machine that builds it, as etc/apt is
     archive = ["tar", "--create", "--numeric-owner", f"--file={place}/root.tar"]
     subprocess.run([*archive, f"--directory={tree}", "."], check=True)
     shutil.rmtree(tree)

@@ -24,6 +24,9 @@ exec /bin/busybox switch_root /root /usr/bin/busybox init
 _INITTAB = """::sysinit:/etc/guest.rc
 ::respawn:/usr/sbin/sshd -D
 """
+_HOSTS = """127.0.0.1 localhost zfs-guest
+::1 localhost
+"""
 # A test may fail to log in, and one master may carry many commands.
 _SSHD = """HostKey /etc/ssh/ssh_host_ed25519_key
 UsePAM no
@@ -56,6 +59,7 @@ def _configure(tree: Path, key: Path) -> None:
     shutil.copy(Path(__file__).with_name("rc"), tree / "etc/guest.rc")
     (tree / "etc/guest.rc").chmod(0o755)
     (tree / "etc/inittab").write_text(_INITTAB, encoding="ascii")
+    (tree / "etc/hosts").write_text(_HOSTS, encoding="ascii")
     (tree / "etc/ssh/sshd_config").write_text(_SSHD, encoding="ascii")
     for name in (tree / "etc/ssh").glob("ssh_host_*"):
         name.unlink()

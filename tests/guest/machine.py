@@ -72,7 +72,7 @@ class Machine:
         timeout: float = 120.0,
         check: bool = True,
     ) -> Done:
-        """Run it as root. `timeout` seconds later it is killed, and ends with 137."""
+        """Run it as root. `timeout` seconds later it is killed, of which ssh makes 255."""
         done = subprocess.run(
             self.command(argv, env=env, cwd=cwd, timeout=timeout),
             input=stdin,

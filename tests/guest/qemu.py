@@ -50,7 +50,7 @@ def arguments(machine: Path, console: str, *, saved: bool) -> list[str]:
 def _disk(name: str, image: Path, *, written: bool) -> list[str]:
     path = str(image).replace(",", ",,")
     drive = f"file={path},id={name},if=none,format=raw,cache=unsafe,discard=unmap"
-    # a file of its own in TMPDIR, which QEMU removes as soon as it is open
+    # a file in TMPDIR, which QEMU removes as soon as it is open
     drive += "" if written else ",snapshot=on"
     return ["-drive", drive, "-device", f"virtio-blk-pci,drive={name}"]
 
@@ -71,11 +71,16 @@ class Qemu:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
+            env={**os.environ, "TMPDIR": str(machine)},  # its own choice may not be there
         )
 
     def __enter__(self) -> Self:
-        self._said("QMP")
-        self.ask("qmp_capabilities")
+        try:
+            self._said("QMP")
+            self.ask("qmp_capabilities")
+        except BaseException as error:
+            self.__exit__(type(error), error, None)
+            raise
         return self
 
     def __exit__(

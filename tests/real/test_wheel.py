@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import email
 import json
 import subprocess
 import sys
@@ -55,6 +56,17 @@ def test_the_wheel_carries_data_and_manual(wheel: Path) -> None:
     assert any(name.endswith("share/man/man8/behunt.8") for name in names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert not any(name.startswith(("tests/", "docs/")) for name in names)
+
+
+def test_the_extra_for_zfs_brings_nothing(wheel: Path) -> None:
+    """Above all not the index's pyzfs, which is another program."""
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (one for one in archive.namelist() if one.endswith(".dist-info/METADATA"))
+        metadata = email.message_from_bytes(archive.read(name))
+    required = metadata.get_all("Requires-Dist", [])
+    assert "zfs" in metadata.get_all("Provides-Extra", [])
+    assert any("postgresql" in one for one in required), "extras are told like this"
+    assert [one for one in required if "zfs" in one.lower()] == []
 
 
 def test_it_knows_the_releases(behunt: Path, tmp_path: Path) -> None:
