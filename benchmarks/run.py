@@ -1,4 +1,7 @@
-"""Every figure behunt states, in one run: `make bench`. `--readme` writes them into README.md."""
+"""Every figure behunt states, in one run: `make bench`. `--readme` writes them into README.md.
+
+Those of ZFS are made and written only where `--zfs` says on what.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,10 @@ from typing import Any
 HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
 PARTS = ("search", "overhead", "startup", "demo")
-_MARKED = re.compile(r"(?<=<!-- figures -->\n).*?(?=<!-- /figures -->)", re.DOTALL)
 
 
-def figures(part: str) -> Any:
-    command = [sys.executable, str(HERE / f"{part}.py"), "--json"]
+def figures(part: str, *words: str) -> Any:
+    command = [sys.executable, str(HERE / f"{part}.py"), *words, "--json"]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout)
 
@@ -33,20 +35,30 @@ def machine() -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--readme", action="store_true", help="write the table into README.md")
+    parser.add_argument("--zfs", metavar="WHERE", help="a dataset of this machine, or `guest`")
     options = parser.parse_args()
+    parts: dict[str, tuple[str, ...]] = dict.fromkeys(PARTS, ())
+    parts |= {"zfs": (options.zfs,)} if options.zfs else {}
     if not options.readme:
-        for part in PARTS:
+        for part, words in parts.items():
             print(f"\n== {part}")
-            subprocess.run([sys.executable, str(HERE / f"{part}.py")], check=True)
+            subprocess.run([sys.executable, str(HERE / f"{part}.py"), *words], check=True)
         return
-    found = {part: figures(part) for part in PARTS}
-    text = README.read_text(encoding="utf-8")
-    README.write_text(_MARKED.sub(lambda _: table(found), text), encoding="utf-8")
-    print(table(found))
+    found = {part: figures(part, *words) for part, words in parts.items()}
+    write("figures", table(found))
+    if options.zfs:
+        write("zfs", zfs_table(found["zfs"]))
+
+
+def write(mark: str, text: str) -> None:
+    """Put `text` between README's markers."""
+    marked = re.compile(rf"(?<=<!-- {mark} -->\n).*?(?=<!-- /{mark} -->)", re.DOTALL)
+    README.write_text(marked.sub(lambda _: text, README.read_text("utf-8")), encoding="utf-8")
+    print(text)
 
 
 def table(found: dict[str, Any]) -> str:
-    """The Markdown between README's markers."""
+    """All but ZFS, as Markdown."""
     overhead, startup, demo = found["overhead"], found["startup"], found["demo"]
     rows = [
         (
@@ -68,6 +80,19 @@ def table(found: dict[str, Any]) -> str:
     lines += [f"| {what} | {ours} | {theirs} |" for what, ours, theirs in rows]
     lines += ["", *_search(found["search"]), "", f"Measured on {machine()}, by `make bench`.", ""]
     return "\n".join(lines) + "\n"
+
+
+def zfs_table(found: dict[str, Any]) -> str:
+    """Snapshot, clone, mount, unmount and destroy of a nested boot environment, as Markdown."""
+    count = found["local"]["datasets"]
+    lines = ["", f"| {count} datasets, each | behunt | a loop of `zfs` |", "| --- | --- | --- |"]
+    rows = {"by libzfs_core": found["local"], "over ssh": found.get("ssh")}
+    lines += [
+        f"| {what} | {row['behunt_ms']} ms | {row['by_hand_ms']} ms: {row['ratio']} × |"
+        for what, row in rows.items()
+        if row
+    ]
+    return "\n".join([*lines, "", f"OpenZFS, {found['machine'] or machine()}.", ""]) + "\n"
 
 
 def _search(kinds: list[dict[str, Any]]) -> list[str]:
