@@ -40,6 +40,7 @@ NAME, TAG = "bench", "bench"
 TESTS = Path(__file__).parents[1] / "tests"
 
 # As few processes as the task allows: one for all snapshots, to unmount all, and per destroy.
+# Legacy mount points, as zfs destroy removes empty directories of the host that are inherited.
 BY_HAND = """
 set -e
 be=$1 tag=$2 clone=$3
@@ -47,8 +48,8 @@ at=$(mktemp -d)
 zfs snapshot -r "$be@$tag"
 zfs list -H -r -o name,canmount "$be" | while read -r one canmount; do
     below=${one#"$be"}
-    zfs clone -o canmount="$canmount" "$one@$tag" "$clone$below"
-    [ "$canmount" = off ] || mount -t zfs -o zfsutil "$clone$below" "$at$below"
+    zfs clone -o canmount="$canmount" -o mountpoint=legacy "$one@$tag" "$clone$below"
+    [ "$canmount" = off ] || mount -t zfs "$clone$below" "$at$below"
 done
 umount -R "$at"
 zfs destroy -r "$clone"

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import forked
+
 COMMAND = (sys.executable, "-m", "behunt")
 # What a machine needs to reach its mirrors and its Python; nothing of the user's settings.
 _PASSED_ON = ("PATH", "PYTHONPATH", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE")
@@ -52,16 +54,20 @@ class Behunt:
         self, *words: str | Path, env: Mapping[str, str] = {}, stdin: str = "", timeout: float = 300
     ) -> Done:
         """Run it to its end. Whatever happens, it never shows a traceback."""
-        done = subprocess.run(
-            [*self.prefix, *COMMAND, *map(str, words)],
-            cwd=self.place,
-            env=self.environment(env),
-            input=stdin,
-            capture_output=True,
-            encoding="utf-8",
-            timeout=timeout,
-            check=False,
-        )
+        argv, environment = [*map(str, words)], self.environment(env)
+        if "BEHUNT_TEST_POOL" in os.environ:
+            done = forked.run(argv, cwd=self.place, env=environment, stdin=stdin, timeout=timeout)
+        else:
+            done = subprocess.run(
+                [*self.prefix, *COMMAND, *argv],
+                cwd=self.place,
+                env=environment,
+                input=stdin,
+                capture_output=True,
+                encoding="utf-8",
+                timeout=timeout,
+                check=False,
+            )
         assert "Traceback" not in done.stderr, done.stderr
         return Done(done.returncode, done.stdout, done.stderr)
 

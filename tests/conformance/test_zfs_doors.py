@@ -508,16 +508,6 @@ def test_a_pool_that_is_read_only(place: Place, door: Door, other: str) -> None:
             do()
 
 
-def test_a_pool_that_is_full(place: Place, door: Door, other: str) -> None:
-    if place.old:
-        pytest.skip("zfs-fuse counts no metadata against a quota")
-    door.create([(f"{other}/a", {"mountpoint": "/"})])
-    place.run("zfs", "set", "quota=1M", f"{other}/a")
-    many = [(f"{other}/a/{number}", {"canmount": "off"}) for number in range(1000)]
-    with pytest.raises(PoolError, match=f"pool {other} is full"):
-        door.create(many)
-
-
 def test_a_pool_whose_key_is_not_loaded(
     place: Place, door: Door, other: str, tmp_path: Path
 ) -> None:

@@ -18,15 +18,15 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(2400)]
 # What a store does whichever its pool is was tested on zfs-fuse, in less time.
 MACHINES: tuple[dict[str, str], ...] = (
     {
-        "tests/conformance/test_zfs_doors.py": "",
-        "tests/real/test_be_datasets.py": "",
+        "tests/conformance/test_zfs_doors.py": "libzfs_core",
+        "tests/real/test_be_datasets.py": "life or is_not_ours or hunt",
         "tests/real/test_zfs_allowed.py": "",
     },
     {
         "tests/conformance/test_stores.py": "libzfs_core"
         " and not (any_moment or nested_deeply or hostile_name)",
         "tests/conformance/test_zfs_store.py": "libzfs_core and (all_are_mounted or volume_within"
-        " or holds_or_cloned or promoted or renamed or boots_from or rows_tell)",
+        " or holds_or_cloned or boots_from or rows_tell)",
         "tests/real/test_zfs_faults.py": "",
     },
 )

@@ -92,7 +92,7 @@ def test_the_life_of_a_boot_environment(operator: Operator, tmp_path: Path) -> N
     operator.be("rename", f"{ROOT}/mine", f"{ROOT}/yours")
     operator.be("mount", f"{ROOT}/yours", "/mnt")
     assert operator.read("/mnt/var/log/mine") == "kept\n"
-    operator.refused("destroy", f"{ROOT}/yours", says="mounted at /mnt")
+    operator.refused("destroy", f"{ROOT}/yours", says="mounted at /mnt", code=1)
     operator.be("umount", f"{ROOT}/yours")
     operator.refused("destroy", name, says="before")
     operator.be("destroy", f"{ROOT}/yours")
