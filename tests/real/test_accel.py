@@ -50,6 +50,7 @@ def left(path: Path) -> list[str]:
     return found
 
 
+@pytest.mark.timeout(2400)  # the kernel is built, if it is not kept
 def test_debians_kernel_boots_where_it_is_emulated() -> None:
     linux = debian.kernel(debian.root()) / "vmlinuz"
     assert "a kernel booted in it" in accel.tried("tcg", linux, deadline=120).why
