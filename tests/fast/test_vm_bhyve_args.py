@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import PurePosixPath as P
 
 import pytest
+from vm_hardware import MODERN
 
 from behunt.runners.vm.bhyve_args import (
     End,
@@ -19,28 +20,16 @@ from behunt.runners.vm.bhyve_args import (
 from behunt.runners.vm.machine import (
     Bus,
     Card,
-    Chipset,
     Disk,
     Firmware,
     From,
-    Hardware,
     Machine,
     Nic,
     Share,
     Uefi,
 )
 
-HARDWARE = Hardware(
-    arch="amd64",
-    cpu="max",
-    cpus=1,
-    memory=1 << 30,
-    chipset=Chipset.Q35,
-    firmware=Firmware.LOADER,
-    disk=Bus.VIRTIO,
-    device="/dev/vtbd{n}",
-    nic=Card.VIRTIO,
-)
+HARDWARE = replace(MODERN, cpus=1, memory=1 << 30, firmware=Firmware.LOADER, device="/dev/vtbd{n}")
 MACHINE = Machine(
     "behunt-1",
     HARDWARE,

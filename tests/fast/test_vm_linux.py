@@ -7,24 +7,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from vm_hardware import MODERN
 
 from behunt.errors import InstallError
 from behunt.runners.vm import made
 from behunt.runners.vm.initrd import initrd, needed
 from behunt.runners.vm.linux import installed
-from behunt.runners.vm.machine import Bus, Card, Chipset, Firmware, Hardware
-
-HARDWARE = Hardware(
-    "amd64",
-    "max",
-    1,
-    1 << 30,
-    Chipset.Q35,
-    Firmware.BIOS,
-    Bus.VIRTIO,
-    "/dev/vd{letter}",
-    Card.VIRTIO,
-)
 
 
 @pytest.fixture
@@ -90,6 +78,6 @@ def test_a_kernel_outside_of_the_tree_is_none(tmp_path: Path) -> None:
 def test_what_was_made_is_read_back(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         made.read(tmp_path)
-    what = made.Made("debian", "6.1 (6.1.1-2)", HARDWARE)
+    what = made.Made("debian", "6.1 (6.1.1-2)", MODERN)
     what.write(tmp_path)
     assert made.read(tmp_path) == what

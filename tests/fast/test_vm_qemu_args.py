@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import PurePosixPath as P
 
 import pytest
+from vm_hardware import MODERN
 
 from behunt.runners.vm.accel import Acceleration, Qemu, too_old
 from behunt.runners.vm.machine import (
@@ -24,17 +25,6 @@ from behunt.runners.vm.machine import (
 )
 from behunt.runners.vm.qemu_args import Emulator, qemu_args
 
-MODERN = Hardware(
-    arch="amd64",
-    cpu="max",
-    cpus=2,
-    memory=512 << 20,
-    chipset=Chipset.Q35,
-    firmware=Firmware.BIOS,
-    disk=Bus.VIRTIO,
-    device="/dev/vd{letter}",
-    nic=Card.VIRTIO,
-)
 OLD = replace(
     MODERN,
     arch="i386",

@@ -6,15 +6,14 @@ from dataclasses import replace
 from pathlib import PurePosixPath as P
 
 import pytest
+from vm_hardware import MODERN
 
 from behunt.runners.vm.machine import (
     Bus,
     Card,
     Chipset,
     Disk,
-    Firmware,
     From,
-    Hardware,
     Kernel,
     Machine,
     Nic,
@@ -22,16 +21,8 @@ from behunt.runners.vm.machine import (
 )
 from behunt.runners.vm.vmm_args import Vm, parse_status, start_args, status_args, stop_args
 
-HARDWARE = Hardware(
-    arch="amd64",
-    cpu="qemu64",
-    cpus=1,
-    memory=1 << 30,
-    chipset=Chipset.PC,
-    firmware=Firmware.BIOS,
-    disk=Bus.VIRTIO,
-    device="/dev/rsd{n}c",
-    nic=Card.VIRTIO,
+HARDWARE = replace(
+    MODERN, cpu="qemu64", cpus=1, memory=1 << 30, chipset=Chipset.PC, device="/dev/rsd{n}c"
 )
 MACHINE = Machine("behunt-1", HARDWARE, From.DISK, (Disk(P("/d/root.img"), Bus.VIRTIO),))
 
