@@ -268,10 +268,18 @@ def test_a_login_shell_that_complains_is_not_the_command(tmp_path: Path) -> None
 # --- lost ----------------------------------------------------------------------------------------
 
 
+def name_of(pid: int) -> str:
+    """Empty if it has ended."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 def sessions(server: sshd.Server) -> list[int]:
     """Processes of sshd that serve a connection."""
     connections = below(server.process.pid)[1:]  # the first one listens
-    return [pid for pid in connections if Path(f"/proc/{pid}/comm").read_text() == "sshd\n"]
+    return [pid for pid in connections if name_of(pid) == "sshd"]
 
 
 def cut(server: sshd.Server) -> Callable[[bytes], None]:
@@ -279,7 +287,8 @@ def cut(server: sshd.Server) -> Callable[[bytes], None]:
 
     def lose(_: bytes) -> None:
         for pid in sessions(server):
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     return lose
 
