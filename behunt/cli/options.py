@@ -130,7 +130,7 @@ testing = together(
         metavar="NAME",
         default="auto",
         show_default=True,
-        help="namespace, chroot, jail, vnet, uml, none, or auto: the lightest that can answer.",
+        help="namespace, chroot, jail, vnet, uml, qemu, none, or auto: the lightest that can.",
     ),
     click.option(
         "--needs", multiple=True, metavar="WHAT", help="A capability that the test needs; repeat."

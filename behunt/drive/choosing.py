@@ -15,8 +15,8 @@ from behunt.suites.contract import unmet
 AUTO = "auto"
 # By the kernel that a release's programs call, lightest first. `chroot` shares too much with the
 # host to be chosen unasked.
-_CANDIDATES = {"Linux": ("namespace", "uml"), "FreeBSD": ("jail", "vnet")}
-_ANY = ("namespace", "jail", "vnet", "uml")
+_CANDIDATES = {"Linux": ("namespace", "uml", "qemu"), "FreeBSD": ("jail", "vnet")}
+_ANY = ("namespace", "jail", "vnet", "uml", "qemu")
 
 
 def choose(known: Mapping[str, Runner], name: str, releases: Sequence[Release], test: Test) -> str:

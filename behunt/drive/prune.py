@@ -39,7 +39,8 @@ def plan(lab: Lab, *, older_than_days: int | None = None, everything: bool = Fal
     but reports will lack what the tests printed. With `everything`: the boot environments that
     no running behunt uses. The newest archive of each recipe stays in any case.
     """
-    kernels = sorted(lab.home.kernels.iterdir())  # before boot environments, which come first
+    # before boot environments, which come first
+    kernels = sorted((*lab.home.kernels.iterdir(), *lab.home.machines.iterdir()))
     going = list(_bootenvs(lab)) if everything else []
     gone = {doomed.name for doomed in going}
     needed = {be.identity for be in lab.store.bootenvs() if be.name not in gone}
@@ -83,10 +84,10 @@ def _bootenvs(lab: Lab) -> Iterator[Doomed]:
 
 
 def _kernels(kernels: list[Path], needed: set[str]) -> Iterator[Doomed]:
-    """What the runner uml fetched. A name with a dot is being fetched."""
+    """What uml and qemu boot, by what it was made from. A name with a dot is being made."""
     names = {identity[:_KERNEL_NAME] for identity in needed}
     for path in kernels:
-        if path.name not in names and not path.name.startswith("."):
+        if path.is_dir() and path.name[:_KERNEL_NAME] not in names and path.name[0] != ".":
             yield _doomed("kernel", path, "no boot environment that it belongs to")
 
 

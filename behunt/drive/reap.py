@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 from behunt.hosts import cgroups
 from behunt.hosts.local import LocalHost
 from behunt.hosts.protocol import Host
@@ -26,7 +29,7 @@ def reap(home: Home, owner: Owner, host: Host, store: Store) -> list[str]:
         if _dead(home, directory.parent.name):
             remove(directory)
             removed.append(str(directory))
-    for path in (*home.kernels.glob(".fetch.*"), *home.archives.glob("*.partial")):
+    for path in _half_made(home):
         if _dead(home, path.name):
             remove(path)
             removed.append(str(path))
@@ -36,6 +39,14 @@ def reap(home: Home, owner: Owner, host: Host, store: Store) -> list[str]:
             removed.append(str(group))
     forget_dead_owners(home)
     return removed
+
+
+def _half_made(home: Home) -> Iterator[Path]:
+    """Named after who makes them."""
+    yield from home.kernels.glob(".fetch.*")
+    yield from home.machines.glob(".make.*")
+    yield from home.machines.glob("*/.state.*")
+    yield from home.archives.glob("*.partial")
 
 
 def _dead(home: Home, name: str) -> bool:

@@ -8,12 +8,13 @@ from behunt.runners.jail import JailRunner, vnet
 from behunt.runners.namespace import CHROOT, NAMESPACE
 from behunt.runners.none import NONE
 from behunt.runners.protocol import Runner
+from behunt.runners.qemu import QemuRunner
 from behunt.runners.remote import OnlyHere, shared_kernel
 from behunt.runners.uml import Uml
 from behunt.storage.home import Home
 
 # lightest first
-NAMES = ("none", "chroot", "namespace", "jail", "vnet", "uml")
+NAMES = ("none", "chroot", "namespace", "jail", "vnet", "uml", "qemu")
 
 
 def runners(home: Home, host: Host | None = None) -> dict[str, Runner]:
@@ -28,6 +29,7 @@ def runners(home: Home, host: Host | None = None) -> dict[str, Runner]:
             JailRunner(here),
             vnet(here),
             Uml(home.kernels),
+            QemuRunner(home.machines),
         )
     else:
         found = (
@@ -36,5 +38,6 @@ def runners(home: Home, host: Host | None = None) -> dict[str, Runner]:
             JailRunner(host),
             vnet(host),
             OnlyHere(Uml(home.kernels), host.name),
+            OnlyHere(QemuRunner(home.machines), host.name),
         )
     return {runner.name: runner for runner in found}

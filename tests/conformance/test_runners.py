@@ -35,7 +35,7 @@ from behunt.storage.protocol import Clone
 pytestmark = pytest.mark.real
 
 HOSTNAME = "debian-12-amd64"
-LOCAL = ("none", "chroot", "namespace", "uml")
+LOCAL = ("none", "chroot", "namespace", "uml", "qemu")
 OVER_SSH = ("chroot over ssh", "namespace over ssh")
 
 
@@ -48,7 +48,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, kept: Path) -> Iterator[Lab]:
     """One for all tests here: a Debian is unpacked once."""
     home = tmp_path_factory.mktemp("runners") / "home"
     (home / "cache").mkdir(parents=True)
-    for name in ("installed", "uml"):
+    for name in ("installed", "uml", "machines"):
         (kept / name).mkdir(exist_ok=True)
         (home / "cache" / name).symlink_to(kept / name)
     with opened(Home(home).make().path, "none") as lab:
@@ -312,11 +312,12 @@ def interfaces(inside: Inside) -> set[str]:
 
 def test_there_is_no_network_unless_asked_for(place: Place) -> None:
     here = set(os.listdir("/sys/class/net"))  # noqa: PTH208
+    own_kernel = "own_kernel" in place.runner.capabilities
     with place.enter() as inside:
         assert interfaces(inside) == ({"lo"} if place.runner.needs_root_tree else here)
     if "network" in place.runner.capabilities:
         with place.enter(network=True) as inside:
-            assert interfaces(inside) == here
+            assert interfaces(inside) == ({"lo", "eth0"} if own_kernel else here)
 
 
 def test_too_much_memory_is_the_end_and_is_told(limited: Place) -> None:
@@ -388,14 +389,15 @@ def test_a_full_clone_is_told_as_ours(rooted: Place) -> None:
 # The machine of its own
 
 
-@pytest.fixture
-def machine(places: Places) -> Place:
-    return places("uml")
+@pytest.fixture(params=["uml", "qemu"])
+def machine(request: pytest.FixtureRequest, places: Places) -> Place:
+    return places(request.param)
 
 
+@pytest.mark.parametrize("runner", ["uml", "qemu"])
 @pytest.mark.parametrize("name", ["11", "13", "sid"])
-def test_the_kernels_of_other_releases_boot(places: Places, name: str) -> None:
-    place = places("uml", name)
+def test_the_kernels_of_other_releases_boot(places: Places, name: str, runner: str) -> None:
+    place = places(runner, name)
     with place.enter() as inside:
         done = inside.host.run(["sh", "-c", "uname -r; id -u"], check=True)
         assert done.out.split() == [inside.kernel(), "0"]
@@ -434,8 +436,8 @@ def test_a_console_full_of_noise_does_not_hide_the_answer(machine: Place) -> Non
         assert inside.host.run(["sh", "-c", script]).code == 5
 
 
-def test_a_release_without_the_package_says_so(lab: Lab, places: Places) -> None:
-    place = places("uml")
+def test_a_release_without_the_package_says_so(lab: Lab, machine: Place) -> None:
+    place = machine
     bootenv = ensure(lab, place.release)
     with lab.store.clone(bootenv) as clone:
         # Its apt finds nothing: as in a release that has no such package.
@@ -447,4 +449,4 @@ def test_a_release_without_the_package_says_so(lab: Lab, places: Places) -> None
         with pytest.raises(InstallError, match="cannot fetch the kernel of debian-12-amd64"):
             place.runner.prepare(place.release, unknown)
         assert place.runner.prepared(unknown.bootenv) is None
-    assert not list(lab.home.kernels.glob(".fetch.*"))
+    assert not [*lab.home.kernels.glob(".fetch.*"), *lab.home.machines.glob(".make.*")]

@@ -74,6 +74,7 @@ class Guest:
             cwd,
             run=number,
             hostname=self.hostname,
+            directories=_directories(self.exchange),
             limits=self.limits,
         )
         with tempfile.TemporaryDirectory(dir=self.exchange, prefix=".machine.") as scratch:
@@ -218,6 +219,11 @@ def completed(argv: Sequence[str], came: Came, said: Mapping[str, str]) -> Compl
         return replace(done, code=1, panic=panic[1])
     why = came.end.reason if came.end else came.silent
     return replace(done, code=1, panic=f"the machine went down under the test: {why}")
+
+
+def _directories(exchange: Path) -> list[str]:
+    inside = (path for path in sorted(exchange.rglob("*")) if path.is_dir())
+    return [str(path.relative_to(exchange)) for path in inside]
 
 
 def _files(exchange: Path, script: str) -> list[File]:

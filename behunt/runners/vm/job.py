@@ -68,9 +68,10 @@ ip link set lo up 2>/dev/null""",
     room="more=$1; set -- $(df -k / | tail -n 1); "
     f"[ $4 -le $more ] || fallocate -l $((($4 - more) * 1024)) {AT}/.taken",
 )
-# callout devices do not wait for a carrier
+# rc(8) has the console open, so its port cannot be called out on; of the second one the callout
+# device does not wait for a carrier.
 FREEBSD = System(
-    console="/dev/ttyu0",
+    console="/dev/console",
     output="/dev/cuau1",
     first=":",
     clock="date -f %s $now >/dev/null",
@@ -114,15 +115,18 @@ def job(
     *,
     run: str,
     hostname: str,
+    directories: Sequence[str] = (),
     limits: Limits = UNLIMITED,
 ) -> str:
     """What `waiting` does: run `argv`, and bring back what is in the exchange directory then.
 
-    `run` is a word that no other run has: it marks what this one tells. That lies at the end of
-    the archive, so that what is in front of it has come whole.
+    `directories` are made first: the archive has files only. `run` is a word that no other run
+    has: it marks what this one tells. That lies at the end of the archive, so that what is in
+    front of it has come whole.
     """
     body = attempt(argv, env, cwd, output=system.output, session=system.session)
     return f"""\
+mkdir -p . {shlex.join(directories)}
 tell() {{ say {run} "$*"; echo "$*" >>{AT}/{TOLD}; }}
 echo run {run} >{AT}/{TOLD}
 hostname {shlex.quote(hostname)}

@@ -1,0 +1,246 @@
+"""The runner that boots a boot environment as a machine of its own, in QEMU.
+
+What a machine boots from is made once per boot environment (runners/vm/linux.py). Once it has
+booted under one configuration, its state in that moment is kept, and the runs of that
+configuration go on from there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from behunt.errors import ConsoleError, HostError
+from behunt.hosts.confined import Confined
+from behunt.hosts.local import LocalHost
+from behunt.hosts.protocol import Sink
+from behunt.hosts.transcript import Transcript
+from behunt.model import BootEnv, Release, sha256_of
+from behunt.runners.namespace import sandbox_of
+from behunt.runners.protocol import Inside, Setup
+from behunt.runners.vm import accel, eras, linux, made
+from behunt.runners.vm.consoles import deaths
+from behunt.runners.vm.guest import Guest, booted
+from behunt.runners.vm.job import LINUX
+from behunt.runners.vm.machine import Disk, Hardware, Kernel, Machine, Nic
+from behunt.runners.vm.qemu_args import Emulator, qemu_args
+from behunt.runners.vm.running import MONITOR, OUTPUT, SERIAL, Running
+from behunt.storage.protocol import Clone
+
+_ROOM = 1 << 30  # bytes of the exchange disk; sparse
+_SYSTEM = 96 << 20  # bytes of memory that the system itself takes
+_MEMORY, _DISK = "memory", "root.qcow2"  # of a kept state
+_TRANSCRIPT = "console"
+
+
+@dataclass(frozen=True)
+class QemuRunner:
+    """`machines` is where what machines boot from is kept, a directory per boot environment."""
+
+    machines: Path
+    name: str = "qemu"
+    capabilities: frozenset[str] = frozenset(
+        {"root", "isolation", "own_kernel", "modules", "network", "loopback", "limits"}
+    )
+    needs_root_tree: bool = True
+
+    def missing(self) -> str:
+        if os.geteuid() != 0:
+            return "the runner qemu needs root, to see a boot environment as it is: use sudo"
+        try:
+            accel.installed()
+        except HostError as error:
+            return f"{error.message}: {error.hint}"
+        lacking = [name for name in ("qemu-img", "mke2fs", "depmod") if not shutil.which(name)]
+        return f"the runner qemu needs {', '.join(lacking)}" if lacking else ""
+
+    def unfit(self, release: Release) -> str:
+        if release.os != "debian":
+            return f"behunt cannot make a disk that {release.label} boots from yet"
+        if why := eras.unfit(release):
+            return why
+        with contextlib.suppress(HostError):  # `missing` tells
+            return accel.too_old(accel.installed(), self._fast(), eras.hardware_of(release))
+        return ""
+
+    def prepared(self, bootenv: BootEnv | None) -> str | None:
+        if bootenv is None:
+            return None
+        try:
+            return _part(made.read(self._place(bootenv)))
+        except FileNotFoundError:
+            return None
+
+    def prepare(self, release: Release, clone: Clone) -> str:
+        final = self._place(clone.bootenv)
+        if not final.is_dir():
+            with tempfile.TemporaryDirectory(
+                dir=self.machines, prefix=f".make.{clone.name}."
+            ) as scratch:
+                place = Path(scratch) / "machine"
+                place.mkdir()
+                linux.make(release, clone, eras.hardware_of(release), place)
+                with contextlib.suppress(OSError):  # another behunt was faster
+                    place.rename(final)
+        return _part(made.read(final))
+
+    @contextlib.contextmanager
+    def enter(self, clone: Clone | None, setup: Setup) -> Iterator[Inside]:
+        if clone is None:
+            raise ValueError("the runner qemu needs a clone")
+        place = self._place(clone.bootenv)
+        machine = _Booting(place, made.read(place), self._emulated(), setup)
+        guest = Guest(
+            LINUX, machine.started, setup.exchange, setup.hostname, _ROOM, setup.limits, self.name
+        )
+        with Confined(sandbox_of(clone, setup), self.name) as files:
+            yield Inside(
+                guest,
+                files,
+                kernel=lambda: guest.kernel,
+                exhausted=lambda: _exhausted(guest, machine.hardware),
+                exceeded=lambda: _exceeded(guest),
+            )
+
+    def _place(self, bootenv: BootEnv) -> Path:
+        return self.machines / f"{bootenv.identity[:24]}-{linux.recipe()[:8]}"
+
+    def _fast(self) -> accel.Acceleration:
+        return accel.acceleration(accel.installed(), self.machines / "accelerator.json")
+
+    def _emulated(self) -> Emulator:
+        return accel.emulator(accel.installed(), self._fast())
+
+
+@dataclass(frozen=True, slots=True)
+class _Booting:
+    """The machine of one boot environment under one configuration."""
+
+    place: Path
+    made: made.Made
+    emulator: Emulator
+    setup: Setup
+
+    def started(self, directory: Path, exchange: Path, sink: Sink | None) -> Running:
+        """One that waits for its job, or is about to boot."""
+        state = self.state(exchange)
+        if state is not None:
+            with contextlib.suppress(HostError):
+                return self._resumed(state, directory, exchange, sink)
+            shutil.rmtree(state, ignore_errors=True)
+        return self._running(self._machine(self._root(), exchange), directory, sink)
+
+    def state(self, exchange: Path) -> Path | None:
+        """The directory with the kept state, made now if it is not there; None if it cannot be."""
+        final = self.place / f"state-{self._key()}"
+        with _alone(self.place / "lock"):
+            if not final.is_dir():
+                with tempfile.TemporaryDirectory(
+                    dir=self.place, prefix=f".state.{self.setup.owner}."
+                ) as scratch:
+                    place = Path(scratch) / "state"
+                    place.mkdir()
+                    try:
+                        self._save(place, exchange)
+                    except (HostError, ConsoleError):
+                        return None
+                    place.rename(final)
+        return final
+
+    def _save(self, place: Path, exchange: Path) -> None:
+        disk = place / _DISK
+        create = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw"]
+        LocalHost().run([*create, "-b", str(self.place / made.ROOT), str(disk)], check=True)
+        root = Disk(PurePosixPath(disk), self.hardware.disk, "qcow2")
+        with self._running(self._machine(root, exchange), place, None) as running:
+            if (end := booted(running)) is not None:
+                raise ConsoleError(end.reason)
+            running.save(str(place / _MEMORY))
+
+    def _resumed(self, state: Path, directory: Path, exchange: Path, sink: Sink | None) -> Running:
+        root = Disk(PurePosixPath(state / _DISK), self.hardware.disk, "qcow2", scratch=True)
+        machine = replace(self._machine(root, exchange), resumed=True)
+        running = self._running(machine, directory, sink)
+        try:
+            running.load(str(state / _MEMORY))
+        except BaseException:
+            running.close()
+            raise
+        return running
+
+    def _running(self, machine: Machine, directory: Path, sink: Sink | None) -> Running:
+        return Running(
+            self._argv(machine),
+            directory,
+            Transcript(directory / _TRANSCRIPT),
+            deaths=deaths(self.made.os, up=machine.resumed),
+            network=self.setup.network,
+            sink=sink,
+        )
+
+    @property
+    def hardware(self) -> Hardware:
+        """A limit of memory is the test's: the system's own need is on top of it."""
+        hardware = self.made.hardware
+        limits = self.setup.limits
+        return replace(
+            hardware,
+            memory=limits.memory + _SYSTEM if limits.memory else hardware.memory,
+            cpus=max(1, round(limits.cpus)) if limits.cpus else hardware.cpus,
+        )
+
+    def _root(self) -> Disk:
+        return Disk(PurePosixPath(self.place / made.ROOT), self.hardware.disk, scratch=True)
+
+    def _machine(self, root: Disk, exchange: Path) -> Machine:
+        hardware = self.hardware
+        return Machine(
+            name=self.place.name,
+            hardware=hardware,
+            boot=Kernel(
+                PurePosixPath(self.place / made.KERNEL),
+                PurePosixPath(self.place / made.INITRD),
+                linux.APPEND,
+            ),
+            disks=(root, Disk(PurePosixPath(exchange), hardware.disk)),
+            nic=Nic(hardware.nic, closed=False) if self.setup.network else None,
+        )
+
+    def _key(self) -> str:
+        machine = self._machine(self._root(), Path("exchange"))
+        return sha256_of([accel.installed().text, *self._argv(machine)])[:16]
+
+    def _argv(self, machine: Machine) -> list[str]:
+        sockets = {"serial": PurePosixPath(SERIAL), "qmp": PurePosixPath(MONITOR)}
+        return [*qemu_args(machine, self.emulator, **sockets), *OUTPUT]
+
+
+def _exhausted(guest: Guest, hardware: Hardware) -> str:
+    if guest.full:
+        return "the clone's disk is full"
+    if guest.short and guest.limits.memory is None:
+        return f"the machine's {hardware.memory >> 20} MiB of memory ran out: set a larger limit"
+    return ""
+
+
+def _exceeded(guest: Guest) -> str:
+    if guest.short and guest.limits.memory is not None:
+        return f"out of memory: the limit is {guest.limits.memory} bytes"
+    return ""
+
+
+def _part(what: made.Made) -> str:
+    return f"{what.version} on {what.hardware}"
+
+
+@contextlib.contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
