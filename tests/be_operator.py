@@ -67,8 +67,8 @@ class Operator:
         for line in reversed(self.mounts()):
             self.machine.run(["umount", line.split()[1]])
         snapshots = ["zfs", "list", "-H", "-r", "-t", "snapshot", "-o", "name", self.root]
-        for snapshot in self.machine.run(snapshots).out.split():
-            self.machine.run(["zfs", "release", "behunt", snapshot])
+        if found := self.machine.run(snapshots).out.split():
+            self.machine.run(["zfs", "release", "behunt", *found])
         self.machine.run(["zfs", "destroy", "-R", self.root])
 
 

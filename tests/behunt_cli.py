@@ -33,12 +33,14 @@ class Done:
 class Behunt:
     """`place` is where it is started, and its HOME; `home` is BEHUNT_HOME.
 
-    `prefix` are words that bring it to where it shall run: into a namespace.
+    `prefix` are words that bring it to where it shall run: into a namespace. `user` types, if it
+    is somebody else.
     """
 
     place: Path
     home: Path
     prefix: tuple[str, ...] = ()
+    user: str | None = None
 
     @classmethod
     def below(cls, directory: Path) -> Self:
@@ -56,7 +58,14 @@ class Behunt:
         """Run it to its end. Whatever happens, it never shows a traceback."""
         argv, environment = [*map(str, words)], self.environment(env)
         if "BEHUNT_TEST_POOL" in os.environ:
-            done = forked.run(argv, cwd=self.place, env=environment, stdin=stdin, timeout=timeout)
+            done = forked.run(
+                argv,
+                cwd=self.place,
+                env=environment,
+                stdin=stdin,
+                timeout=timeout,
+                user=self.user,
+            )
         else:
             done = subprocess.run(
                 [*self.prefix, *COMMAND, *argv],
@@ -67,6 +76,8 @@ class Behunt:
                 encoding="utf-8",
                 timeout=timeout,
                 check=False,
+                user=self.user,
+                extra_groups=None if self.user is None else (),
             )
         assert "Traceback" not in done.stderr, done.stderr
         return Done(done.returncode, done.stdout, done.stderr)

@@ -8,8 +8,10 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
+import importlib
 import json
 import os
+import pwd
 import signal
 import socket
 import subprocess
@@ -20,6 +22,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 _MESSAGE = 1 << 20
+# What some command imports when it comes to that. libzfs_core parses its C declarations.
+_WARM = (
+    *(f"behunt.drive.{name}" for name in ("bisect", "datasets", "doctor", "lab", "shell", "site")),
+    *(f"behunt.cli.{name}" for name in ("footer", "progress", "strip", "telling", "watched")),
+    *("difflib", "libzfs_core", "sqlalchemy.dialects.sqlite", "tabulate"),
+)
 
 
 @functools.cache
@@ -39,7 +47,13 @@ def _end(connection: socket.socket, process: subprocess.Popen[bytes]) -> None:
 
 
 def run(
-    argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], stdin: str, timeout: float
+    argv: Sequence[str],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    stdin: str,
+    timeout: float,
+    user: str | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """As subprocess.run of `python -m behunt` with the words of `argv`."""
     server, _ = _server()
@@ -47,7 +61,8 @@ def run(
         given, out, err = (stack.enter_context(tempfile.TemporaryFile()) for _ in range(3))
         given.write(stdin.encode())
         given.seek(0)
-        request = json.dumps({"argv": [*argv], "cwd": str(cwd), "env": {**env}}).encode()
+        wanted = {"argv": [*argv], "cwd": str(cwd), "env": {**env}, "user": user}
+        request = json.dumps(wanted).encode()
         socket.send_fds(server, [request], [file.fileno() for file in (given, out, err)])
         process = int(server.recv(_MESSAGE))
         server.settimeout(timeout)
@@ -69,7 +84,9 @@ def run(
 
 def _serve(client: socket.socket) -> None:
     from behunt.cli.main import main  # noqa: PLC0415 - only the server's
-    from behunt.drive import bisect, datasets, doctor, lab, shell, site  # noqa: F401, PLC0415
+
+    for module in _WARM:
+        importlib.import_module(module)
 
     while True:
         request, fds, *_ = socket.recv_fds(client, _MESSAGE, 3)
@@ -91,7 +108,13 @@ def _become(
     os.setsid()
     for target, fd in enumerate(fds):
         os.dup2(fd, target)
-    os.closerange(3, 64)
+    for fd in fds:
+        os.close(fd)
+    if request["user"]:
+        account = pwd.getpwnam(request["user"])
+        os.setgroups([])
+        os.setgid(account.pw_gid)
+        os.setuid(account.pw_uid)
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["env"])

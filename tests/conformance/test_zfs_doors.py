@@ -82,7 +82,7 @@ def _on(door: Door, pool: str, directory: Path, **more: bool | int) -> Iterator[
     finally:
         door.umount([str(directory)])
         door.host.run(
-            ["sh", "-c", 'zfs destroy -R "$1" || sleep 1; zfs destroy -R "$1"', "sh", root]
+            ["sh", "-c", 'zfs destroy -R "$1" || { sleep 1; zfs destroy -R "$1"; }', "sh", root]
         )
 
 

@@ -1,18 +1,20 @@
-"""behunt with an empty home, started and watched, and machines with a real OpenZFS."""
+"""behunt with an empty home, started and watched; and tests that run where there is an OpenZFS."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
 from behunt_cli import Behunt
-from guest import Machine, started
+from guest.tested import Outcome
+from guest.within import begun
 from running import Questions, Running, Start
 
-# These need a pool to themselves: test_zfs_guest.py has them run where there is one.
+# These need a pool to themselves: test_zfs_within.py has them run where there is one.
 INSIDE = ["test_zfs_allowed.py", "test_zfs_faults.py"]
 collect_ignore = [] if "BEHUNT_TEST_POOL" in os.environ else INSIDE
 
@@ -37,15 +39,9 @@ def start(behunt: Behunt) -> Iterator[Start]:
 
 
 @pytest.fixture(scope="session")
-def guest() -> Iterator[Machine]:
-    """Has this checkout in it; its pool is shared by all tests of the session."""
-    with started() as machine:
-        machine.push_source()
-        yield machine
-
-
-@pytest.fixture(scope="session")
-def other_guest() -> Iterator[Machine]:
-    """A second one, for what is driven from this machine: only Debian, no checkout."""
-    with started() as machine:
-        yield machine
+def within(request: pytest.FixtureRequest) -> Iterator[Mapping[str, Future[Outcome]]]:
+    """By file, of those that this session asks for: whoever needs it first has them begin."""
+    items = [item for item in request.session.items if isinstance(item, pytest.Function)]
+    asking = [item for item in items if item.originalname == "test_in_the_guest"]
+    with begun({item.callspec.params["file"] for item in asking}) as outcomes:
+        yield outcomes

@@ -5,13 +5,16 @@ Collected only where BEHUNT_TEST_POOL says that there is an OpenZFS; alice is a 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from behunt_cli import Behunt
 
 from behunt.hosts.local import LocalHost, Prefixed
 from behunt.storage.zfs.commands import Commands
@@ -88,11 +91,61 @@ def test_mounts_go_by_sudo_with_the_line_that_doctor_prints(root: str, tmp_path:
     mounts = [Mount(f"{root}/x", str(tmp_path / "at"))]
     with pytest.raises(DeniedError, match="password"):
         door.mount(mounts)
-    SUDOERS.write_text(SUDO.format(user="alice") + "\n")
-    try:
+    with in_sudoers(SUDO.format(user="alice")):
         door.mount(mounts)
         assert [m for m in door.mounted() if m in mounts] == mounts
         door.umount([mounts[0].directory])
         assert not [m for m in door.mounted() if m in mounts]
+
+
+@contextlib.contextmanager
+def in_sudoers(line: str) -> Iterator[None]:
+    SUDOERS.write_text(f"{line}\n")
+    try:
+        yield
     finally:
         SUDOERS.unlink()
+
+
+@pytest.fixture
+def alice() -> Iterator[Behunt]:
+    place = Path("/home/alice/place")
+    place.mkdir()
+    shutil.chown(place, "alice", "alice")
+    yield Behunt(place, place / "home", user="alice")
+    shutil.rmtree(place)
+
+
+def test_she_has_boot_environments_once_what_doctor_prints_is_done(alice: Behunt) -> None:
+    root = f"{POOL}/hers"
+    sh("chmod 666 /dev/zfs; zfs create -o mountpoint=none $r", root)
+
+    def be(verb: str, *words: str) -> str:
+        done = alice("be", verb, *words)
+        assert done.code == 0, done.err
+        return done.out.strip()
+
+    def checks() -> dict[str, tuple[bool, str]]:
+        told = alice("doctor", "--json", "--store", f"zfs:{root}").json
+        return {row["name"]: (row["ok"], row["fix"]) for row in told}
+
+    try:
+        alice.fails(1, "be", "create", f"{root}/test", says="alice is not allowed create")
+        before = checks()
+        assert not before["zfs allow"][0]
+        assert not before["mounting"][0]
+        sh(before["zfs allow"][1], root)
+        with in_sudoers(before["mounting"][1]):
+            after = checks()
+            assert after["zfs allow"][0]
+            assert after["mounting"][0]
+            be("create", "-l", "flat", f"{root}/test")
+            where = be("mount", f"{root}/test")
+            assert os.path.ismount(where)
+            be("umount", f"{root}/test")
+            be("clone", f"{root}/test", f"{root}/other")
+            be("rename", f"{root}/other", f"{root}/another")
+            be("destroy", "--force", f"{root}/another", f"{root}/test")
+            assert be("list", "--store", f"zfs:{root}") == "nothing installed"
+    finally:
+        sh("zfs destroy -R $r", root)

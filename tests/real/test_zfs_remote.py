@@ -11,11 +11,17 @@ from pathlib import Path
 import pytest
 from be_operator import Operator, hunt, own_releases, pub, working
 from behunt_cli import Behunt, executable
-from guest import Machine
+from guest import Machine, started
 
 from behunt.hosts.ssh import SshHost
 
-pytestmark = pytest.mark.real
+# Its machine leaves a processor to what is begun with it.
+# The first builds it, if it is not kept.
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.timeout(2400),
+    pytest.mark.usefixtures("within"),
+]
 
 HOST = ("--host", "root@guest")
 ROOT = "tank/remote"
@@ -44,10 +50,11 @@ LEFT = "grep -ls BEHUNT_VERSION /proc/[0-9]*/environ; ls -d /run/behunt/*/*:*"
 
 
 @pytest.fixture(scope="module")
-def far(other_guest: Machine) -> Machine:
-    other_guest.run(["sh", "-c", "rm -f /usr/bin/python3* /usr/local/bin/python3*"])
-    assert other_guest.run(["python3", "-c", ""], check=False).code == 127
-    return other_guest
+def far() -> Iterator[Machine]:
+    with started() as far:
+        far.run(["sh", "-c", "rm -f /usr/bin/python3* /usr/local/bin/python3*"])
+        assert far.run(["python3", "-c", ""], check=False).code == 127
+        yield far
 
 
 @pytest.fixture(scope="module")
@@ -88,14 +95,7 @@ def test_the_life_of_a_boot_environment(operator: Operator, tmp_path: Path) -> N
     operator.be("umount", name)
     assert operator.mounts() == []
     assert operator.be("snapshot", f"{name}@before").out == f"{name}@before\n"
-    operator.be("clone", f"{name}@before", f"{ROOT}/mine")
-    operator.be("rename", f"{ROOT}/mine", f"{ROOT}/yours")
-    operator.be("mount", f"{ROOT}/yours", "/mnt")
-    assert operator.read("/mnt/var/log/mine") == "kept\n"
-    operator.refused("destroy", f"{ROOT}/yours", says="mounted at /mnt", code=1)
-    operator.be("umount", f"{ROOT}/yours")
     operator.refused("destroy", name, says="before")
-    operator.be("destroy", f"{ROOT}/yours")
     operator.be("destroy", "--force", name)
     assert operator.datasets() == []
     assert operator.has("/usr/ports")

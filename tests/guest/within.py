@@ -1,0 +1,52 @@
+"""Which of this checkout's tests run in machines that have an OpenZFS, and their outcomes.
+
+They are begun together, and go on while other tests of this session drive a machine of their own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from guest.machine import started
+from guest.tested import Outcome, run_inside
+
+# For each of two machines, as each keeps a processor busy: files, and which of their tests (-k).
+# What a store does whichever its pool is was tested on zfs-fuse, in less time.
+MACHINES: tuple[dict[str, str], ...] = (
+    {
+        "tests/conformance/test_zfs_doors.py": "libzfs_core and not (absolute or through_a_link)",
+        "tests/real/test_be_datasets.py": "life or is_not_ours or hunt",
+        "tests/real/test_zfs_allowed.py": "",
+    },
+    {
+        "tests/conformance/test_stores.py": "libzfs_core"
+        " and not (any_moment or nested_deeply or hostile or names_of_releases or many_clones)",
+        "tests/conformance/test_zfs_store.py": "libzfs_core and (all_are_mounted or volume_within"
+        " or holds_or_cloned or boots_from)",
+        "tests/real/test_zfs_faults.py": "libzfs_core or busy or under_a_call",
+    },
+)
+FILES = [file for chosen in MACHINES for file in chosen]
+
+
+@contextlib.contextmanager
+def begun(wanted: Collection[str]) -> Iterator[Mapping[str, Future[Outcome]]]:
+    """The outcomes of those of FILES, by their names."""
+    with contextlib.ExitStack() as stack:
+        runs = stack.enter_context(ThreadPoolExecutor(len(MACHINES)))
+        found: dict[str, Future[Outcome]] = {}
+        for chosen in MACHINES:
+            if files := {file: which for file, which in chosen.items() if file in wanted}:
+                machine = stack.enter_context(started())
+                machine.push_source()
+                found |= dict.fromkeys(files, runs.submit(run_inside, machine, *_selected(files)))
+        yield found
+
+
+def _selected(files: Mapping[str, str]) -> list[str]:
+    """In pytest's words. It starts once for all, as that takes the machine many seconds."""
+    chosen = [f"({Path(file).name} and ({which or '.py'}))" for file, which in files.items()]
+    return [*files, "-k", " or ".join(chosen)]
