@@ -324,7 +324,7 @@ def test_what_is_gone_is_destroyed_released_and_unheld(programs: Programs) -> No
     assert [line for line in programs.ran if line.startswith("zfs")] == [
         "zfs destroy p/a@s",
         "zfs destroy p/a",
-        "zfs release t p/a@s",
+        *("zfs release t p/a@s", "zfs release t p/a@s"),  # all at once, then each by itself
     ]
 
 
@@ -366,6 +366,7 @@ def test_what_a_pool_took_along_is_not_gone(programs: Programs) -> None:
 def test_a_hold_that_holds_already_is_fine(programs: Programs) -> None:
     programs.says("zfs hold t p/a@s", "cannot hold snapshot 'p/a@s': tag already exists on this")
     programs.says("zfs hold t p/b@s", "cannot hold snapshot 'p/b@s': permission denied")
+    programs.says("zfs hold t p/a@s p/b@s", "cannot hold snapshot 'p/b@s': permission denied")
     door = Commands(programs.host)
     door.hold(["p/a@s"], "t")
     with pytest.raises(HostError, match="you may not do this"):

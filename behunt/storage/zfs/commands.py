@@ -79,10 +79,10 @@ class Commands:
         self._all([Step(["zfs", "promote", name])])
 
     def hold(self, snapshots: Sequence[str], tag: str) -> None:
-        self._all(Step(["held", "zfs", "hold", tag, name]) for name in snapshots)
+        self._all([Step(["hold", tag, *snapshots])] if snapshots else [])
 
     def release(self, snapshots: Sequence[str], tag: str) -> None:
-        self._all(Step(["gone", "zfs", "release", tag, name]) for name in snapshots)
+        self._all([Step(["release", tag, *snapshots])] if snapshots else [])
 
     def set(self, names: Sequence[str], properties: Mapping[str, str]) -> None:
         self._all(set_steps(names, properties, self.flavour))

@@ -51,11 +51,21 @@ unplaced() {{
     # an empty /var/tmp of the host's. Below what is mounted nowhere there is none.
     zfs set mountpoint=none "$1" && shift && zfs destroy "$@"
 }}
-held() {{
-    said=$("$@" 2>&1) && return 0
-    case $said in *'ag already exists'*) return 0; esac
-    printf '%s\\n' "$said" >&2
-    return 1
+hold() {{
+    # Each by itself only where one is held already.
+    tag=$1; shift
+    zfs hold "$tag" "$@" 2>/dev/null && return 0
+    for name; do
+        said=$(zfs hold "$tag" "$name" 2>&1) && continue
+        case $said in *'ag already exists'*) continue; esac
+        printf '%s\\n' "$said" >&2
+        return 1
+    done
+}}
+release() {{
+    tag=$1; shift
+    zfs release "$tag" "$@" 2>/dev/null && return 0
+    for name; do gone zfs release "$tag" "$name" || return; done
 }}
 directory() {{
     path=$1; shift
@@ -118,7 +128,8 @@ def script(pool: str, steps: Sequence[Step]) -> list[str]:
     """The argv that does `steps` in order, and takes back what was done if one of them fails.
 
     A step may begin with `patiently` (again for 2 s while busy), `gone` (the same, and what is
-    gone already is fine), `held` (what holds already is fine), `directory PATH MKDIR…` (made
+    gone already is fine), `hold TAG SNAPSHOT…` (those that are held already are fine), `release TAG
+    SNAPSHOT…` (those that are not held or not there are fine), `directory PATH MKDIR…` (made
     unless it is there; no link), `unmounted DATASET…` (nor what is below), `writable DATASET` (as
     it is mounted now), `unplaced TOP DATASET` (destroyed, and no directory with it: TOP, which it
     inherits from, is mounted nowhere then) or `fuse_mount OPTIONS DATASET DIRECTORY`.
