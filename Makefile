@@ -9,12 +9,15 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E)
 # What behunt drives on Debian, and what only its tests look with.
 PACKAGES = python3-venv mmdebstrap zstd tar debian-archive-keyring libarchive-tools \
 	signify-openbsd signify-openbsd-keys
+# What the runner qemu needs, besides QEMU.
+MACHINE_PACKAGES = busybox-static e2fsprogs kmod makefs ovmf qemu-utils
 # zfs-fuse gives real pools without a kernel module, and conflicts with a real ZFS's programs.
-TEST_PACKAGES = busybox-static chromium distro-info-data e2fsprogs git gpg mandoc mtree-netbsd \
-	openssh-client openssh-server osinfo-db postgresql psmisc tcsh tmux util-linux yash \
+TEST_PACKAGES = $(MACHINE_PACKAGES) chromium distro-info-data dosfstools fdisk git gpg \
+	grub-common grub-efi-amd64-bin mandoc mtree-netbsd openssh-client openssh-server osinfo-db \
+	postgresql psmisc tcsh tmux util-linux yash \
 	$(shell command -v zpool >/dev/null || echo zfs-fuse)
 
-.PHONY: demo test fast lint bench setup setup-test clean
+.PHONY: demo test fast lint bench setup setup-machines setup-test clean
 
 demo: setup
 	$(SUDO) $(RUN)/behunt bisect --os debian --from 11 --to sid --package python3 --jobs 2 \
@@ -36,6 +39,11 @@ bench: setup-test
 	$(SUDO) $(RUN)/python benchmarks/run.py
 
 setup: $(VENV)/.behunt
+
+# To boot releases as virtual machines (docs/vm.md).
+setup-machines: setup
+	tools/apt-install $(MACHINE_PACKAGES)
+	tools/apt-install-qemu
 
 setup-test: $(VENV)/.tests
 

@@ -153,6 +153,7 @@ class Test:
                     self.limits.disk,
                 ],
                 "env": sorted(self.env),
+                **({"reboots": True} if "reboot" in self.needs else {}),
             }
         )
 

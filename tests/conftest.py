@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from homes import sharing
 
 from behunt.storage.home import Home
 
@@ -28,10 +29,5 @@ def kept() -> Path:
 
 @pytest.fixture
 def home(tmp_path: Path, kept: Path) -> Home:
-    """An empty home whose archives and kernels are the kept ones."""
-    path = tmp_path / "home"
-    (path / "cache").mkdir(parents=True)
-    for name in ("installed", "uml"):
-        (kept / name).mkdir(exist_ok=True)
-        (path / "cache" / name).symlink_to(kept / name)
-    return Home(path).make()
+    """An empty home whose archives, kernels and machines are the kept ones."""
+    return sharing(tmp_path / "home", kept)

@@ -130,7 +130,7 @@ testing = together(
         metavar="NAME",
         default="auto",
         show_default=True,
-        help="namespace, chroot, jail, vnet, uml, qemu, none, or auto: the lightest that can.",
+        help="namespace, chroot, jail, vnet, uml, qemu, bhyve, vmm, none, or auto: the lightest.",
     ),
     click.option(
         "--needs", multiple=True, metavar="WHAT", help="A capability that the test needs; repeat."

@@ -7,7 +7,6 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
-import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -18,13 +17,13 @@ from pathlib import Path
 from behunt import catalogue
 from behunt.drive.doctor_host import checks_of
 from behunt.drive.doctor_machine import Machine, this_machine
+from behunt.drive.doctor_machines import QEMU, checks_of_machines
 from behunt.drive.doctor_sets import checks_of_sets
 from behunt.drive.site import OVERLAY
 from behunt.drive.trying import enter, limits, mount_privately, overlay, privilege, scratch, why
 from behunt.errors import BehuntError
 from behunt.families import debian
 from behunt.hosts import cgroups, spawner
-from behunt.hosts.local import LocalHost
 from behunt.install import INSTALLERS, aptmirror
 from behunt.install.fetch import first_of
 from behunt.install.protocol import Order
@@ -32,11 +31,12 @@ from behunt.model import Check, Release
 from behunt.results.store import Results
 from behunt.runners import runners
 from behunt.runners.jail import JailRunner
+from behunt.runners.protocol import Runner
+from behunt.runners.qemu import QemuRunner
 from behunt.storage.home import Home
 
 _ROOM = 2 << 30  # bytes; five Debian releases with their archives take about half of it
 _GIB = 1 << 30
-_QEMUS = {"x86_64": "qemu-system-x86_64", "amd64": "qemu-system-x86_64"}
 _PROGRAMS = {"mmdebstrap": ("mmdebstrap", "tar", "zstd"), "tree": ("tar",)}
 
 
@@ -129,15 +129,19 @@ def _runners(home: Path, machine: Machine) -> Iterator[Check]:
             continue
         can = ", ".join(sorted(runner.capabilities))
         check = _tried("runner", runner.name, partial(enter, runner), can)
-        if jails and elsewhere:
-            check = replace(check, fix="behunt doctor --host root@HOST, of a FreeBSD host")
+        if not check.ok:
+            check = replace(check, fix=check.fix or _brings(runner, check.detail, machine))
         yield replace(check, optional="own_kernel" in runner.capabilities or jails)
     yield replace(_tried("runner", "limits", limits, _controllers()), optional=True)
-    yield _qemu(machine)
-    kvm = os.access("/dev/kvm", os.R_OK | os.W_OK)
-    detail = ("" if kvm else "no ") + "/dev/kvm that you may use" + _to_come("behunt.runners.qemu")
-    fix = "" if kvm else "turn on virtualization in the firmware, or nested in the hypervisor"
-    yield Check("runner", "kvm", kvm, detail, fix, optional=True)
+    yield from checks_of_machines(Home(home), machine)
+
+
+def _brings(runner: Runner, lacks: str, machine: Machine) -> str:
+    """What brings what a runner lacks, where that is not a right of who asks."""
+    if "--host" in lacks:
+        return "behunt doctor --host root@HOST, of such a host"
+    programs = [program for program in QEMU if not machine.has(program)]
+    return machine.fix(programs) if programs and isinstance(runner, QemuRunner) else ""
 
 
 def _controllers() -> str:
@@ -148,12 +152,6 @@ def _controllers() -> str:
     versions = {name: where.version_of(name) for name in ("memory", "pids", "cpu")}
     told = (f"{name} v{version}" if version else f"no {name}" for name, version in versions.items())
     return f"cgroups: {', '.join(told)}"
-
-
-def _qemu(machine: Machine) -> Check:
-    program = _QEMUS.get(platform.machine(), f"qemu-system-{platform.machine()}")
-    what = _version(program) if machine.has(program) else ""
-    return _program(machine, "runner", "qemu", program, what=what, module="behunt.runners.qemu")
 
 
 def _program(
@@ -169,11 +167,6 @@ def _program(
         fix="" if there else machine.fix([program]),
         optional=True,
     )
-
-
-def _version(program: str) -> str:
-    said = LocalHost().run([program, "--version"], timeout=20).out
-    return next(iter(re.findall(r"version (\S+)", said)), program)
 
 
 # -- installers

@@ -23,7 +23,7 @@ _KERNEL_NAME = 24  # characters of a build's identity that name its kernel's dir
 class Doomed:
     """One thing that can go. `paths` are all that it lies in."""
 
-    kind: str  # "bootenv", "kernel", "archive", "session", "run"
+    kind: str  # "bootenv", "kernel", "archive", "session", "run", "state"
     name: str
     paths: tuple[Path, ...]
     bytes: int
@@ -36,7 +36,8 @@ def plan(lab: Lab, *, older_than_days: int | None = None, everything: bool = Fal
     Always: archives that a newer one of the same recipe replaces and that nothing installed is
     made from, kernels of what is not installed any more, kept tests that no session refers to.
     With `older_than_days`: logs and outputs of runs that ended before that; their answers stay,
-    but reports will lack what the tests printed. With `everything`: the boot environments that
+    but reports will lack what the tests printed; and states of machines that were not resumed
+    since, which boot then. With `everything`: the boot environments that
     no running behunt uses. The newest archive of each recipe stays in any case.
     """
     # before boot environments, which come first
@@ -47,9 +48,10 @@ def plan(lab: Lab, *, older_than_days: int | None = None, everything: bool = Fal
     return [
         *going,
         *_kernels(kernels, needed),
+        *_replaced(lab.home.machines, needed),
         *_archives(lab, needed),
         *_sessions(lab),
-        *(_runs(lab, older_than_days) if older_than_days is not None else ()),
+        *(_old(lab, older_than_days) if older_than_days is not None else ()),
     ]
 
 
@@ -91,6 +93,19 @@ def _kernels(kernels: list[Path], needed: set[str]) -> Iterator[Doomed]:
             yield _doomed("kernel", path, "no boot environment that it belongs to")
 
 
+def _replaced(machines: Path, needed: set[str]) -> Iterator[Doomed]:
+    """What qemu boots, where this or another behunt has made it anew since."""
+    newest: set[str] = set()
+    names = {identity[:_KERNEL_NAME] for identity in needed}
+    for made in sorted(machines.glob("*/made.json"), key=_changed, reverse=True):
+        name = made.parent.name[:_KERNEL_NAME]
+        if name in newest & names:
+            yield _doomed(
+                "kernel", made.parent, "a newer one of the same boot environment is there"
+            )
+        newest.add(name)
+
+
 def _archives(lab: Lab, needed: set[str]) -> Iterator[Doomed]:
     directory = lab.home.archives
     newest: set[str] = set()  # recipes
@@ -128,6 +143,14 @@ def _sessions(lab: Lab) -> Iterator[Doomed]:
     for path in _settled(lab.home.sessions):
         if path.name not in needed:
             yield _doomed("session", path, "a kept test that no session refers to")
+
+
+def _old(lab: Lab, days: int) -> Iterator[Doomed]:
+    yield from _runs(lab, days)
+    for state in sorted(lab.home.machines.glob("*/state-*")):
+        age = time.time() - _changed(state)
+        if age >= days * _DAY:
+            yield _doomed("state", state, f"last resumed {age / _DAY:.0f} days ago")
 
 
 def _runs(lab: Lab, days: int) -> Iterator[Doomed]:

@@ -159,6 +159,7 @@ def _run(lab: Lab, asked: _Asked, trial: Trial, clone: Clone | None) -> Trial:
             home=lab.home.id,
             limits=asked.test.limits,
             network=asked.test.network,
+            reboots="reboot" in asked.test.needs,
         )
         with (
             lab.runner.enter(clone, setup) as inside,

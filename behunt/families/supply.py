@@ -24,6 +24,7 @@ _PACKAGES = {
     "libzfs_core": {"debian": "python3-pyzfs", "freebsd": "py{python}-libzfs_core"},
     "qemu-system-x86_64": {"debian": "qemu-system-x86", "freebsd": "qemu"},
     "qemu-system-aarch64": {"debian": "qemu-system-arm", "freebsd": "qemu"},
+    "qemu-img": {"debian": "qemu-utils", "freebsd": "qemu"},
     "dnsmasq": {"debian": "dnsmasq", "freebsd": "dnsmasq"},
     "exportfs": {"debian": "nfs-kernel-server"},
     "nfsd": {"freebsd": ""},

@@ -118,6 +118,13 @@ class Console:
             while not self.ended:
                 self.hear(deadline)
 
+    def end(self) -> Reached | None:
+        """How it ended, if it has: the machine is dead, or nothing comes any more."""
+        while (seen := self._window.first(self._deaths)) is not None:
+            if (state := self._follow(*seen, {}, 0)) is not None:
+                return state
+        return self._reached(ENDED, "the console ended") if self.ended else None
+
     def send(self, data: bytes, deadline: float) -> None:
         """Type. A machine that shows so much that it reads nothing is listened to meanwhile.
 

@@ -7,7 +7,7 @@ import math
 import os
 import sys
 
-from behunt.hosts.console import Console
+from behunt.hosts.console import Console, Reached
 from behunt.hosts.pipes import wait_ready
 from behunt.hosts.terminal import raw
 
@@ -16,34 +16,38 @@ _PIECE = 1 << 10
 _TYPED_AHEAD = 1 << 12  # bytes; what is typed beyond is lost, as on any terminal
 
 
-def attach(console: Console) -> bool:
+def attach(console: Console) -> Reached | None:
     """Show what the console shows and type what the user types, until Ctrl-] or its end.
 
-    Whether the user has left. What is shown is on the console's transcript as well. Standard
-    input that is no terminal is typed too, and its end is not the console's.
+    How it ended; None if the user has left. What is shown is on the console's transcript as well.
+    Standard input that is no terminal is typed too, and its end is not the console's.
     """
     keyboard = sys.stdin.fileno()
     with raw(keyboard) if os.isatty(keyboard) else contextlib.nullcontext():
-        return _joined(console, keyboard, sys.stdout.fileno())
+        return _joined(console, [keyboard])
 
 
-def _joined(console: Console, keyboard: int, screen: int) -> bool:
+def watch(console: Console) -> Reached | None:
+    """Show what the console shows, until its end."""
+    return _joined(console, [])
+
+
+def _joined(console: Console, keyboard: list[int]) -> Reached | None:
     typed = b""  # and not yet taken: a machine that reads nothing stops neither screen nor Ctrl-]
-    listening = [keyboard]
-    while not console.ended:
+    while (end := console.end()) is None:
         writing = [console.fileno()] if typed else []
-        ready = wait_ready([console.fileno(), *listening], writing, math.inf)
-        if keyboard in ready:
-            keys, leave, _ = os.read(keyboard, _PIECE).partition(LEAVE)
+        ready = wait_ready([console.fileno(), *keyboard], writing, math.inf)
+        if keyboard and keyboard[0] in ready:
+            keys, leave, _ = os.read(keyboard[0], _PIECE).partition(LEAVE)
             typed = (typed + keys)[:_TYPED_AHEAD]
             if leave:
                 console.take(typed)
-                return True
+                return None
             if not keys:
-                listening = []
+                keyboard = []
         typed = typed[console.take(typed) :]
-        _show(console.hear_waiting(), screen)
-    return False
+        _show(console.hear_waiting(), sys.stdout.fileno())
+    return end
 
 
 def _show(data: bytes, screen: int) -> None:

@@ -20,6 +20,7 @@ from behunt.hosts import unix_sockets
 _PATIENCE = 30.0  # seconds for an answer
 _AGAIN = 0.01  # seconds between two looks at what QEMU has yet to do
 _LONGEST = 1 << 20  # bytes of a line
+_UNBOUND = 1 << 40  # bytes a second; QEMU would take an eighth of a GiB
 # States that only behunt can end: KVM gave up, the host's disk is full, pvpanic told.
 _STUCK = frozenset({"internal-error", "io-error", "guest-panicked", "watchdog"})
 _MOVING = frozenset({"finish-migrate", "inmigrate"})
@@ -40,6 +41,8 @@ class Qmp:
     Every wait has a deadline: what is not answered in time is a HostError, as is what QEMU
     refuses; that QEMU ended is an EndedError. A machine ends with QEMU's process, never here.
     """
+
+    hypervisor = "QEMU"
 
     def __init__(
         self, path: Path, *, timeout: float = _PATIENCE, gone: Callable[[], bool] = _never
@@ -131,6 +134,8 @@ class Qmp:
 
     def save(self, uri: str, *, timeout: float) -> None:
         """Write the machine's memory and devices to `uri` (`file:PATH`). It runs no more then."""
+        self.pause()  # what does not change needs to be written only once
+        self.ask("migrate-set-parameters", {"max-bandwidth": _UNBOUND})
         self.ask("migrate", {"uri": uri})
         self._migrated("save the machine's memory", timeout)
 

@@ -2,7 +2,7 @@
 
 Where nobody can ask the machine's kernel what became of an exec, the script finds out beforehand:
 setsid(1) and env(1) hand a foreign binary to the shell, and their exit status looks like the
-test's.
+test's, as it does where the interpreter of a script is missing.
 """
 
 from __future__ import annotations
@@ -11,13 +11,19 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 # For any POSIX sh, with nothing but what every base system has.
-_FOREIGN = """\
-machine() { head -c 20 "$1" | od -An -tx1 -j 18 -N 2; }
+_STARTABLE = """\
+first() { dd if="$2" bs="$1" count=1 2>/dev/null; } # head(1) has no -c everywhere
+machine() { first 20 "$1" | od -An -tx1 -j 18 -N 2; }
 foreign() {
-    case $(head -c 4 "$1" | tr -d '\\0') in
+    case $(first 4 "$1" | tr -d '\\0') in
         '#!'*) return 1 ;;
         *ELF) test "$(machine "$1")" != "$(machine /bin/sh)" ;;
     esac
+}
+lacking() {
+    case $(first 2 "$1" | tr -d '\\0') in '#!') ;; *) return 1 ;; esac
+    interpreter=$(sed -e 's/^#![[:blank:]]*//' -e 's/[[:blank:]].*//' -e q "$1")
+    ! test -x "$interpreter"
 }
 """
 
@@ -40,13 +46,15 @@ def attempt(
     words = shlex.join([f"{name}={value}" for name, value in env.items()])
     program = shlex.quote(argv[0])
     return f"""\
-{_FOREIGN}stop() {{ :; }}
+{_STARTABLE}stop() {{ :; }}
 if ! cd {shlex.quote(cwd)}; then
     tell failed cannot change to the working directory
 elif ! found=$(command -v {program}); then
     tell failed cannot execute {program}: No such file or directory
 elif test -f "$found" && foreign "$found"; then
     tell failed cannot execute {program}: Exec format error
+elif test -f "$found" && lacking "$found"; then
+    tell failed cannot execute {program}: its interpreter "$interpreter" is not there
 else
     {while_it_runs or ":"}
     tell started

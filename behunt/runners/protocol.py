@@ -32,7 +32,10 @@ def nothing() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """One run's surroundings. `exchange` is the directory shared with the inside."""
+    """One run's surroundings. `exchange` is the directory shared with the inside.
+
+    With `reboots` the test may reboot its machine, where it has one: it is then run again.
+    """
 
     exchange: Path
     hostname: str
@@ -40,6 +43,7 @@ class Setup:
     home: str = ""  # id of that behunt's home
     limits: Limits = UNLIMITED
     network: bool = False
+    reboots: bool = False
 
 
 @dataclass(frozen=True, slots=True)

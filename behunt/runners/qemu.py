@@ -12,31 +12,36 @@ import fcntl
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from behunt.errors import ConsoleError, HostError
 from behunt.hosts.confined import Confined
+from behunt.hosts.dialogue import Row
 from behunt.hosts.local import LocalHost
-from behunt.hosts.protocol import Sink
+from behunt.hosts.protocol import Host, Sink
 from behunt.hosts.transcript import Transcript
 from behunt.model import BootEnv, Release, sha256_of
 from behunt.runners.namespace import sandbox_of
 from behunt.runners.protocol import Inside, Setup
-from behunt.runners.vm import accel, eras, linux, made
+from behunt.runners.vm import accel, eras, firmware, made
 from behunt.runners.vm.consoles import deaths
-from behunt.runners.vm.guest import Guest, booted
-from behunt.runners.vm.job import LINUX
-from behunt.runners.vm.machine import Disk, Hardware, Kernel, Machine, Nic
+from behunt.runners.vm.course import BOOTS, booted
+from behunt.runners.vm.families import FAMILIES, Family
+from behunt.runners.vm.guest import Guest
+from behunt.runners.vm.job import MARK, READY
+from behunt.runners.vm.machine import Disk, Firmware, Hardware, Machine, Nic
 from behunt.runners.vm.qemu_args import Emulator, qemu_args
 from behunt.runners.vm.running import MONITOR, OUTPUT, SERIAL, Running
 from behunt.storage.protocol import Clone
 
 _ROOM = 1 << 30  # bytes of the exchange disk; sparse
-_SYSTEM = 96 << 20  # bytes of memory that the system itself takes
 _MEMORY, _DISK = "memory", "root.qcow2"  # of a kept state
 _TRANSCRIPT = "console"
+_WAITS = Row(text=f"{MARK} {READY}", reached=READY)
+_ANSWER = 30.0  # seconds until a machine that is resumed says that it is there
 
 
 @dataclass(frozen=True)
@@ -44,9 +49,10 @@ class QemuRunner:
     """`machines` is where what machines boot from is kept, a directory per boot environment."""
 
     machines: Path
+    boots: int = BOOTS  # of a run whose test may reboot its machine
     name: str = "qemu"
     capabilities: frozenset[str] = frozenset(
-        {"root", "isolation", "own_kernel", "modules", "network", "loopback", "limits"}
+        {"root", "isolation", "own_kernel", "modules", "network", "loopback", "limits", "reboot"}
     )
     needs_root_tree: bool = True
 
@@ -57,13 +63,15 @@ class QemuRunner:
             accel.installed()
         except HostError as error:
             return f"{error.message}: {error.hint}"
-        lacking = [name for name in ("qemu-img", "mke2fs", "depmod") if not shutil.which(name)]
-        return f"the runner qemu needs {', '.join(lacking)}" if lacking else ""
+        if shutil.which("qemu-img") is None:
+            return "the runner qemu needs qemu-img: apt install qemu-utils"
+        return ""
 
     def unfit(self, release: Release) -> str:
-        if release.os != "debian":
+        family = FAMILIES.get(release.os)
+        if family is None:
             return f"behunt cannot make a disk that {release.label} boots from yet"
-        if why := eras.unfit(release):
+        if why := eras.unfit(release) or family.unfit(release):
             return why
         with contextlib.suppress(HostError):  # `missing` tells
             return accel.too_old(accel.installed(), self._fast(), eras.hardware_of(release))
@@ -85,7 +93,7 @@ class QemuRunner:
             ) as scratch:
                 place = Path(scratch) / "machine"
                 place.mkdir()
-                linux.make(release, clone, eras.hardware_of(release), place)
+                FAMILIES[release.os].make(release, clone, eras.hardware_of(release), place)
                 with contextlib.suppress(OSError):  # another behunt was faster
                     place.rename(final)
         return _part(made.read(final))
@@ -97,9 +105,19 @@ class QemuRunner:
         place = self._place(clone.bootenv)
         machine = _Booting(place, made.read(place), self._emulated(), setup)
         guest = Guest(
-            LINUX, machine.started, setup.exchange, setup.hostname, _ROOM, setup.limits, self.name
+            machine.family.system(machine.made.version),
+            machine.started,
+            setup.exchange,
+            setup.hostname,
+            _ROOM,
+            setup.limits,
+            self.name,
+            self.boots if setup.reboots else 1,
         )
-        with Confined(sandbox_of(clone, setup), self.name) as files:
+        with contextlib.ExitStack() as stack:
+            files: Host = guest
+            if not machine.family.FOREIGN:
+                files = stack.enter_context(Confined(sandbox_of(clone, setup), self.name))
             yield Inside(
                 guest,
                 files,
@@ -109,7 +127,8 @@ class QemuRunner:
             )
 
     def _place(self, bootenv: BootEnv) -> Path:
-        return self.machines / f"{bootenv.identity[:24]}-{linux.recipe()[:8]}"
+        recipe = sha256_of([family.recipe() for family in FAMILIES.values()])
+        return self.machines / f"{bootenv.identity[:24]}-{recipe[:8]}"
 
     def _fast(self) -> accel.Acceleration:
         return accel.acceleration(accel.installed(), self.machines / "accelerator.json")
@@ -131,7 +150,7 @@ class _Booting:
         """One that waits for its job, or is about to boot."""
         state = self.state(exchange)
         if state is not None:
-            with contextlib.suppress(HostError):
+            with contextlib.suppress(HostError, ConsoleError):
                 return self._resumed(state, directory, exchange, sink)
             shutil.rmtree(state, ignore_errors=True)
         return self._running(self._machine(self._root(), exchange), directory, sink)
@@ -151,6 +170,7 @@ class _Booting:
                     except (HostError, ConsoleError):
                         return None
                     place.rename(final)
+            os.utime(final)  # for `behunt be prune`, which removes what is not used
         return final
 
     def _save(self, place: Path, exchange: Path) -> None:
@@ -169,6 +189,7 @@ class _Booting:
         running = self._running(machine, directory, sink)
         try:
             running.load(str(state / _MEMORY))
+            _asked(running)
         except BaseException:
             running.close()
             raise
@@ -179,10 +200,14 @@ class _Booting:
             self._argv(machine),
             directory,
             Transcript(directory / _TRANSCRIPT),
-            deaths=deaths(self.made.os, up=machine.resumed),
+            deaths=deaths(self.made.os, up=machine.resumed, reboots=machine.reboots),
             network=self.setup.network,
             sink=sink,
         )
+
+    @property
+    def family(self) -> Family:
+        return FAMILIES[self.made.os]
 
     @property
     def hardware(self) -> Hardware:
@@ -191,7 +216,7 @@ class _Booting:
         limits = self.setup.limits
         return replace(
             hardware,
-            memory=limits.memory + _SYSTEM if limits.memory else hardware.memory,
+            memory=limits.memory + self.family.MEMORY if limits.memory else hardware.memory,
             cpus=max(1, round(limits.cpus)) if limits.cpus else hardware.cpus,
         )
 
@@ -203,13 +228,11 @@ class _Booting:
         return Machine(
             name=self.place.name,
             hardware=hardware,
-            boot=Kernel(
-                PurePosixPath(self.place / made.KERNEL),
-                PurePosixPath(self.place / made.INITRD),
-                linux.APPEND,
-            ),
+            boot=self.family.boot(self.place),
             disks=(root, Disk(PurePosixPath(exchange), hardware.disk)),
             nic=Nic(hardware.nic, closed=False) if self.setup.network else None,
+            uefi=firmware.uefi() if hardware.firmware is Firmware.UEFI else None,
+            reboots=self.setup.reboots,
         )
 
     def _key(self) -> str:
@@ -221,7 +244,18 @@ class _Booting:
         return [*qemu_args(machine, self.emulator, **sockets), *OUTPUT]
 
 
+def _asked(running: Running) -> None:
+    """Let it go on. Raises HostError, or ConsoleError, if it does not answer: it is no good."""
+    deadline = time.monotonic() + _ANSWER
+    running.monitor.go_on()
+    running.console.send(b"\n", deadline)
+    if (end := running.console.play([_WAITS], deadline)).state != READY:
+        raise ConsoleError(f"what was kept is no good: {end.reason}")
+
+
 def _exhausted(guest: Guest, hardware: Hardware) -> str:
+    if guest.lost:
+        return guest.lost
     if guest.full:
         return "the clone's disk is full"
     if guest.short and guest.limits.memory is None:
@@ -232,6 +266,8 @@ def _exhausted(guest: Guest, hardware: Hardware) -> str:
 def _exceeded(guest: Guest) -> str:
     if guest.short and guest.limits.memory is not None:
         return f"out of memory: the limit is {guest.limits.memory} bytes"
+    if guest.endless:
+        return f"it booted the machine more than {guest.boots} times"
     return ""
 
 

@@ -98,7 +98,7 @@ def test_a_network_is_the_hosts_or_the_jails_own(behunt: Behunt) -> None:
 
 def test_another_operating_system_says_what_is_missing(behunt: Behunt) -> None:
     executable(behunt.place / "test.sh", "true")
-    words = ("bisect", "--from", "9.3", "--to", "11.1", "test.sh")
+    words = ("bisect", "--os", "freebsd", "--from", "4.9", "--to", "4.11", "test.sh")
     said = behunt.fails(1, *words, says="FreeBSD")
     assert "jails of a FreeBSD host run it" in said
     assert not (behunt.home / "be").exists()

@@ -126,6 +126,11 @@ def test_one_banner_is_enough_of_a_machine_that_is_up() -> None:
     assert any(each.times == 6 for each in deaths("freebsd", up=True))
 
 
+def test_a_banner_is_no_death_of_a_machine_that_may_reboot() -> None:
+    may = deaths("freebsd", up=True, reboots=True)
+    assert {each.reached for each in may} == {"panicked", "unbootable", "looping"}
+
+
 def test_what_is_not_known_is_said() -> None:
     with pytest.raises(CatalogueError, match="what a console of plan9 shows"):
         deaths("plan9")

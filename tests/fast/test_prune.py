@@ -124,6 +124,38 @@ def test_a_kernel_goes_with_the_last_boot_environment_of_its_identity(lab: Lab) 
     assert kinds(plan(lab, everything=True)) == ["bootenv", "kernel"]
 
 
+def machine(lab: Lab, identity: str, recipe: str, days: float) -> Path:
+    directory = lab.home.machines / f"{identity[:24]}-{recipe}"
+    (directory / "state-1").mkdir(parents=True)
+    (directory / "root.img").write_bytes(b"r" * 20_000)
+    (directory / "made.json").write_text("{}")
+    aged(directory / "made.json", days)
+    aged(directory / "state-1", days)
+    return directory
+
+
+def test_of_what_machines_boot_from_only_the_newest_stays(lab: Lab) -> None:
+    there = bootenv(lab, "debian-12-amd64", build("1"))
+    old, new = (machine(lab, there.identity, recipe, days) for recipe, days in (("a", 9), ("b", 3)))
+    left_over = machine(lab, "f" * 64, "b", 1)
+    (lab.home.machines / "accelerator.json").write_text("{}")
+    doomed = plan(lab)
+    assert sorted(one.paths for one in doomed) == sorted([(old,), (left_over,)])
+    prune(lab, doomed)
+    assert new.is_dir()
+    assert plan(lab) == []
+
+
+def test_a_state_goes_when_it_was_not_resumed_for_long(lab: Lab) -> None:
+    there = bootenv(lab, "debian-12-amd64", build("1"))
+    place = machine(lab, there.identity, "a", 40)
+    assert plan(lab, older_than_days=50) == []
+    (doomed,) = plan(lab, older_than_days=30)
+    assert (doomed.kind, doomed.paths) == ("state", (place / "state-1",))
+    prune(lab, [doomed])
+    assert (place / "root.img").is_file()
+
+
 def test_runs_go_by_their_age_and_only_when_asked(lab: Lab) -> None:
     old = run(lab, "20240101T000000.debian-12-amd64.1x0a1b2c.0", days=40)
     young = run(lab, "20240201T000000.debian-12-amd64.1x0a1b2c.1", days=20)

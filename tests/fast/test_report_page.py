@@ -85,11 +85,19 @@ def test_everything_a_reader_needs_is_there() -> None:
         assert needed in text
 
 
-def test_an_own_kernel_is_told_apart() -> None:
+@pytest.mark.parametrize(
+    ("runner", "about"),
+    [
+        ("uml", "each release ran its own kernel."),
+        ("qemu", "each release ran its own kernel."),
+        ("jail", "about the releases' userland; the kernel was the host's"),
+    ],
+)
+def test_what_the_verdicts_of_a_runner_are_about(runner: str, about: str) -> None:
     evidence = debian_evidence()
-    answers = tuple(replace(a, trial=replace(a.trial, runner="uml")) for a in evidence.hunt.answers)
-    text = shown(replace(evidence, hunt=replace(evidence.hunt, answers=answers)))
-    assert "5 verdicts given by runner uml: each release ran its own kernel." in text
+    given = (replace(a, trial=replace(a.trial, runner=runner)) for a in evidence.hunt.answers)
+    text = shown(replace(evidence, hunt=replace(evidence.hunt, answers=tuple(given))))
+    assert f"5 verdicts given by runner {runner}: {about}" in text
 
 
 def test_an_interval_is_never_told_as_one_release() -> None:

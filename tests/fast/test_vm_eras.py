@@ -11,7 +11,17 @@ from behunt import catalogue
 from behunt.errors import CatalogueError, UsageError
 from behunt.model import Release
 from behunt.runners.vm.eras import ARCHES, hardware_of, load, unfit
-from behunt.runners.vm.machine import Bus, Card, Chipset, Disk, Firmware, From, Hardware, Machine
+from behunt.runners.vm.machine import (
+    Bus,
+    Card,
+    Chipset,
+    Disk,
+    Firmware,
+    From,
+    Hardware,
+    Machine,
+    Uefi,
+)
 from behunt.runners.vm.qemu_args import Emulator, qemu_args
 
 FIRST_ROW = """
@@ -41,7 +51,7 @@ def test_every_release_gets_a_machine_that_qemu_can_build() -> None:
     for release in builds():
         hardware = hardware_of(release)
         disks = tuple(Disk(Path(f"/d{n}"), hardware.disk) for n in range(2))
-        whole = Machine(release.id, hardware, From.DISK, disks)
+        whole = Machine(release.id, hardware, From.DISK, disks, uefi=Uefi(Path("/code")))
         assert qemu_args(whole, Emulator(), serial=Path("s"), qmp=Path("q"))[0].endswith(
             {"amd64": "x86_64", "i386": "i386"}[release.arch]
         )

@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 
 from behunt.hosts.console import Reached
-from behunt.hosts.protocol import Completed
 from behunt.runners.job import told
 from behunt.runners.protocol import AT
-from behunt.runners.vm.guest import Came, completed
+from behunt.runners.vm.course import Came, completed
 from behunt.runners.vm.job import FREEBSD, LINUX, System, job, waiting
 
 ENV = {"PATH": "/usr/bin:/bin", "A": "b 'c' $d"}
@@ -25,6 +24,7 @@ def test_both_scripts_are_of_any_shell(system: System) -> None:
     for script in (
         waiting(system, "/dev/vdb"),
         job(system, argv, ENV, "/a dir", run="1f", hostname="h"),
+        job(system, argv, ENV, "/a dir", run="1f", hostname="h", reboots=True),
     ):
         subprocess.run(["sh", "-n"], input=script, text=True, check=True)
         subprocess.run(["busybox", "sh", "-n"], input=script, text=True, check=True)
@@ -43,16 +43,19 @@ def machine(tmp_path: Path) -> System:
     )
 
 
-def done(machine: System, tmp_path: Path, *argv: str, cwd: str = "/") -> tuple[str, str]:
+def done(
+    machine: System, tmp_path: Path, *argv: str, cwd: str = "/", reboots: bool = False
+) -> tuple[str, str]:
     """(what the job tells on the console, what it puts on the disk), below another /behunt."""
     at = tmp_path / "behunt"
     (at / "out").mkdir(parents=True)
     (at / "out/kept").write_text("kept")
     said = tmp_path / "console"
     disk = tmp_path / "disk"
-    script = job(machine, argv, ENV, cwd, run="1f", hostname="h")
+    script = job(machine, argv, ENV, cwd, run="1f", hostname="h", reboots=reboots)
     around = f"""
         disk={disk}
+        boot=2
         say() {{ echo "behunt: $*" >>{said}; }}
         hostname() {{ :; }}
         off() {{ exit 0; }}
@@ -78,6 +81,14 @@ def test_the_job_tells_on_the_console_and_on_the_disk(machine: System, tmp_path:
     assert (tmp_path / "output").read_text() == "b 'c' $d\n"
 
 
+@pytest.mark.parametrize(("reboots", "boot"), [(True, "2"), (False, "none")])
+def test_a_test_that_may_reboot_is_told_which_boot_it_is(
+    machine: System, tmp_path: Path, *, reboots: bool, boot: str
+) -> None:
+    done(machine, tmp_path, "sh", "-c", 'echo "${BEHUNT_BOOT-none} $A"', reboots=reboots)
+    assert (tmp_path / "output").read_text() == f"{boot} b 'c' $d\n"
+
+
 @pytest.mark.parametrize(
     ("argv", "cwd", "why"),
     [
@@ -98,31 +109,49 @@ def reached(state: str, said: str, *, dead: bool = False) -> Reached:
     return Reached(state, said, "the screen", 1.0, dead)
 
 
+GONE = reached("ended", "the console ended")
+OOPS = reached("panicked", "[    1.5] Kernel panic - not syncing: x", dead=True)
+STARTED = {"started": ""}
+
+
 @pytest.mark.parametrize(
     ("came", "said", "how"),
     [
-        (Came({}, started=True), {"started": "", "exit": "0"}, "exit 0"),
-        (Came({}, started=True, timed_out=True), {}, "timed out after 0 s"),
-        (Came({}), {"failed": "cannot execute x: No such file"}, "cannot execute x: No such file"),
-        (Came({}, end=reached("panicked", "Oops", dead=True)), {}, "did not boot: panicked: Oops"),
-        (Came({}, silent="nothing came"), {}, "did not boot: nothing came"),
+        (Came(started=True), {**STARTED, "exit": "0"}, "exit 0"),
+        (Came(started=True, end=GONE), {**STARTED, "exit": "4"}, "exit 4"),
+        (Came(started=True, timed_out=True, seconds=7.1), STARTED, "timed out after 7 s"),
+        (Came(), {"failed": "cannot execute x: No such file"}, "cannot execute x: No such file"),
+        (Came(end=OOPS), {}, "did not boot: panicked: Kernel panic - not syncing: x"),
+        (Came(end=GONE, went="it powered off"), {}, "did not boot: it powered off"),
+        (Came(end=GONE, lost="QEMU ended"), {}, "did not boot: QEMU ended"),
+        (Came(silent="nothing came"), {}, "did not boot: nothing came"),
     ],
 )
 def test_how_the_command_ended(came: Came, said: dict[str, str], how: str) -> None:
-    assert completed(("t",), came, said).how.startswith(how)
+    done = completed(("t",), came, said)
+    assert (done.how, done.panic) == (how, "")
 
 
 @pytest.mark.parametrize(
-    ("end", "panic"),
+    ("came", "panic"),
     [
-        (
-            reached("panicked", "[    1.5] Kernel panic - not syncing: x", dead=True),
-            "Kernel panic - not syncing: x",
-        ),
-        (reached("ended", "the console ended"), "the machine went down under the test: ended"),
+        (Came(end=OOPS), "Kernel panic - not syncing: x"),
+        (Came(end=GONE, went="it rebooted"), "the machine went down under the test: it rebooted"),
+        (Came(silent="it takes nothing"), "the machine went down under the test: it takes nothing"),
     ],
 )
-def test_a_machine_that_goes_down_under_its_test(end: Reached, panic: str) -> None:
-    done: Completed = completed(("t",), Came({"started": ""}, started=True, end=end), {})
-    assert done.panic.startswith(panic)
-    assert done.started
+def test_a_machine_that_goes_down_under_its_test(came: Came, panic: str) -> None:
+    done = completed(("t",), came, STARTED)
+    assert (done.panic, done.started, done.timed_out) == (panic, True, False)
+
+
+@pytest.mark.parametrize(
+    "came",
+    [
+        Came(started=True, end=GONE, lost="QEMU ended under the machine: it was killed"),
+        Came(started=True, end=reached("ready", "behunt: ready"), endless=True),
+    ],
+)
+def test_what_is_not_the_machines_doing_is_no_panic(came: Came) -> None:
+    done = completed(("t",), came, STARTED)
+    assert (done.panic, done.code, done.started) == ("", 1, True)

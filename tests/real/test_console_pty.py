@@ -178,7 +178,7 @@ from behunt.hosts.transcript import Transcript
 
 with Console(program(sys.argv[2:]), Transcript(Path(sys.argv[1]))) as console:
     print("joined", flush=True)
-    print("left" if attach(console) else "ended", flush=True)
+    print(end.state if (end := attach(console)) else "left", flush=True)
 """
 
 

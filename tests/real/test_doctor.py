@@ -126,3 +126,35 @@ def test_what_sets_need_is_tried(behunt: Behunt) -> None:
     assert " of openbsd" in found["sets"].detail
     assert found["signify"].ok
     assert found["signify"].detail.startswith("signify-openbsd, with the keys of ")
+
+
+def test_machines_are_told_what_they_run_on(behunt: Behunt) -> None:
+    found = examined(behunt)[1]
+    assert found["qemu"].ok
+    assert "own_kernel" in found["qemu"].detail
+    assert found["emulator"].detail.startswith("QEMU ")
+    assert "machines are emulated: " in found["kvm"].detail or found["kvm"].ok
+    assert found["debian disk"].ok
+    assert " releases of freebsd" in found["freebsd disk"].detail
+
+
+OLD_QEMU = """#!/bin/sh
+case $1 in
+    --version) echo "QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)" ;;
+    -help) printf 'usage\\n-sandbox on\\n' ;;
+esac
+"""
+
+
+def test_a_qemu_that_crashes_new_kernels_is_told_of(behunt: Behunt) -> None:
+    """A QEMU of Debian 12, as far as doctor asks it, where there is no /dev/kvm."""
+    old = behunt.place / "qemu-system-x86_64"
+    old.write_text(OLD_QEMU)
+    old.chmod(0o755)
+    mounted = f'mount --bind {old} "$(command -v {old.name})" && exec "$@"'
+    found = examined(behunt, "unshare", "--mount", "sh", "-c", mounted, "sh")[1]
+    assert not found["emulator"].ok
+    assert "QEMU 7.2.22 crashes its kernel at random: 10 or later" in found["emulator"].detail
+    assert found["emulator"].detail.startswith("debian 13")
+    assert "bookworm-backports" in found["emulator"].fix
+    assert found["qemu"].ok

@@ -15,10 +15,21 @@ from guest import debian
 
 from behunt import catalogue
 from behunt.hosts.qmp import Qmp
+from behunt.runners.vm import firmware
 from behunt.runners.vm.accel import installed
 from behunt.runners.vm.eras import ARCHES, hardware_of
 from behunt.runners.vm.exchange_disk import File, read, write
-from behunt.runners.vm.machine import Bus, Chipset, Disk, From, Hardware, Kernel, Machine, Nic
+from behunt.runners.vm.machine import (
+    Bus,
+    Chipset,
+    Disk,
+    Firmware,
+    From,
+    Hardware,
+    Kernel,
+    Machine,
+    Nic,
+)
 from behunt.runners.vm.qemu_args import Emulator, qemu_args
 
 pytestmark = pytest.mark.real
@@ -79,7 +90,8 @@ def different() -> list[Hardware]:
 @pytest.mark.parametrize("hardware", different(), ids=lambda h: f"{h.arch}-{h.cpu}-{h.disk}")
 def test_qemu_has_every_machine_of_the_catalogue(tmp_path: Path, hardware: Hardware) -> None:
     disks = tuple(disk(tmp_path / name, hardware.disk) for name in "ab")
-    one = Machine("m", hardware, From.DISK, disks, nic=Nic(hardware.nic))
+    uefi = firmware.uefi() if hardware.firmware is Firmware.UEFI else None
+    one = Machine("m", hardware, From.DISK, disks, nic=Nic(hardware.nic), uefi=uefi)
     with started(one, tmp_path) as (monitor, _):
         assert monitor.status() == "prelaunch"
 

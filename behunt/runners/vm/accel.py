@@ -14,11 +14,12 @@ import re
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 
 from behunt.errors import HostError
 from behunt.hosts.local import LocalHost
-from behunt.hosts.protocol import Completed, Host
+from behunt.hosts.protocol import Completed
 from behunt.model import sha256_of
 from behunt.runners.vm.machine import Hardware
 from behunt.runners.vm.qemu_args import PROGRAMS, Emulator
@@ -54,9 +55,10 @@ class Qemu:
         return tuple(int(part) for part in found[1].split(".")) if found else ()
 
 
-def installed(host: Host | None = None) -> Qemu:
-    """Raises HostError where there is none."""
-    host = host or LocalHost()
+@cache
+def installed() -> Qemu:
+    """As it was when it was first asked for. Raises HostError where there is none."""
+    host = LocalHost()
     said = host.run([_PROGRAM, "--version"])
     if not _VERSION.search(said.out):
         raise HostError(f"there is no {_PROGRAM} that runs here ({said.how})", _INSTALL)

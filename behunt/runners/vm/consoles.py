@@ -14,12 +14,15 @@ from behunt.hosts.dialogue import Row, fault
 _ANY, _DEATH, _REBOOTED = "any", "death", "rebooted"
 
 
-def deaths(os: str, *, up: bool = False) -> tuple[Row, ...]:
+def deaths(os: str, *, up: bool = False, reboots: bool = False) -> tuple[Row, ...]:
     """What means that a machine with the system `os` is dead. Raises CatalogueError.
 
     One that is `up` has shown the banner of its boot loader elsewhere: to see it once is enough.
+    In one that `reboots` because it shall, a banner means nothing.
     """
     rows = dialogue(os, _DEATH)
+    if reboots:
+        return tuple(row for row in rows if row.reached != _REBOOTED)
     if not up:
         return rows
     return tuple(replace(row, times=1) if row.reached == _REBOOTED else row for row in rows)

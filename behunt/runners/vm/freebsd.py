@@ -1,84 +1,183 @@
 """What a FreeBSD machine boots from: a disk with its boot environment's loader, kernel and root.
 
 The root is a UFS1 file system made by makefs(8), of less than 2 GB: what Debian's makefs of 2019
-writes as UFS2 no FreeBSD mounts, and beyond 2 GB it overflows. The boot programs are the boot
-environment's own (boot(8), gptboot(8): since 7.0).
+writes as UFS2 no FreeBSD mounts, and beyond 2 GB it overflows. All boot programs are the boot
+environment's own: pmbr and gptboot(8) for a BIOS, since 7.1, and loader.efi(8) for UEFI.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from behunt.errors import InstallError
+from behunt.families.freebsd import version_of
 from behunt.hosts.local import LocalHost
+from behunt.hosts.protocol import checked
 from behunt.hosts.sandbox import Sandbox
-from behunt.model import Release
+from behunt.model import Release, sha256_of
 from behunt.runners.protocol import AT
-from behunt.runners.vm import gpt
-from behunt.runners.vm.job import FREEBSD, waiting
-from behunt.runners.vm.machine import Hardware
+from behunt.runners.vm import fat, firmware, gpt
+from behunt.runners.vm.job import FREEBSD, System, waiting
+from behunt.runners.vm.machine import Boot, Bus, Card, Chipset, Firmware, From, Hardware
 from behunt.runners.vm.made import ROOT, Made
 from behunt.storage.protocol import Clone
 
+MEMORY = 256 << 20  # bytes that the system itself takes
+FOREIGN = True  # its programs do not run on this machine's kernel
+_FIRST = (7, 1)  # with pmbr and gptboot
+_UART = (8, 0)  # from where on serial ports are those of uart(4)
 _SIZE = 1900  # MiB
+_FILES = 100_000  # that a run can make
 _MAKE_TIME = 900.0  # seconds
 _JOB = f"{AT}/.init"
-_BOOT, _LOADER = "boot/pmbr", "boot/gptboot"
+_BIOS, _EFI = ("boot/pmbr", "boot/gptboot", "boot/loader"), ("boot/loader.efi",)
 
-# $1 layers, $2 an empty directory to see them through, $3 the image, $4 its size.
+# $1 layers, $2 an empty directory to see them through, $3 the image, $4 MiB, $5 free files
 _IMAGE = """
 mount -t overlay -o "lowerdir=$1" overlay "$2" || exit
-exec makefs -t ffs -B little -o version=1 -o label=behunt -s "$4" "$3" "$2"
+exec makefs -t ffs -B little -o version=1 -s "$4m" -f "$5" "$3" "$2"
 """
+
+
+def unfit(release: Release) -> str:
+    """Why no machine can boot `release`; empty if one can."""
+    if _numbers(release.version) < _FIRST:
+        return "a disk that it boots from cannot be made yet: gptboot(8) came with FreeBSD 7.1"
+    if shutil.which("makefs") is None:
+        return "its disk is made by makefs, which is not installed: apt install makefs"
+    return ""
+
+
+def system(version: str) -> System:
+    if _numbers(version) >= _UART:
+        return FREEBSD
+    return replace(FREEBSD, output="/dev/cuad1")  # sio(4)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """A name without numbers is the latest."""
+    return version_of(version) or (1 << 30,)
+
+
+def boot(place: Path) -> Boot:
+    del place
+    return From.DISK
 
 
 def make(release: Release, clone: Clone, hardware: Hardware, place: Path) -> None:
     """Fill `place`, an empty directory. Raises InstallError and HostError."""
     trees = [Path(tree) for tree in clone.lower or (clone.root,)]
-    programs = {name: _found(trees, name, release) for name in (_BOOT, _LOADER)}
-    own = place / "configured"
-    for name, content in configured(hardware).items():
-        (own / name).parent.mkdir(parents=True, exist_ok=True)
-        (own / name).write_text(content, encoding="ascii")
-    root = place / "root.ufs"
-    words = [":".join(map(str, (own, *trees))), clone.stage, str(root), f"{_SIZE}m"]
-    host = LocalHost(Sandbox(namespaces=("mount",)), "image")
-    host.run(["sh", "-c", _IMAGE, "sh", *words], timeout=_MAKE_TIME, check=True)
-    partitions = (
-        gpt.Partition("freebsd-boot", "boot", programs[_LOADER]),
-        gpt.Partition("freebsd-ufs", "root", root),
-    )
-    gpt.write(place / ROOT, partitions, programs[_BOOT].read_bytes())
-    root.unlink()
+    kernel = release.trait("kernel_path", "/boot/kernel/kernel").lstrip("/")
+    if not _found(trees, [kernel]):
+        raise InstallError(
+            f"{release.id} was installed without a kernel to boot",
+            "install the set kernel too: leave out --set, or add it (docs/sets.md)",
+        )
+    hardware = replace(hardware, firmware=_firmware(release, trees, hardware))
+    with tempfile.TemporaryDirectory(dir=place) as scratch:
+        root = Path(scratch) / "root.ufs"
+        _write_root(release, trees, hardware, clone.stage, root)
+        programs = _found(trees, _BIOS)
+        partitions = [gpt.Partition("freebsd-ufs", "root", root), *_loaders(trees, Path(scratch))]
+        gpt.write(place / ROOT, partitions, programs[0].read_bytes() if programs else b"")
     Made(release.os, release.version, hardware).write(place)
 
 
-def configured(hardware: Hardware) -> Mapping[str, str]:
+def configured(hardware: Hardware, system: System = FREEBSD) -> Mapping[str, str]:
     """Files over those of the boot environment: its serial console, its root, and the job.
 
     loader.conf.local and rc.conf.local are read after what they add to (loader.conf(5),
-    rc.conf(5)). rc.local is run before anybody can log in, and does not return.
+    rc.conf(5)); boot.config is gptboot's, which hands its -h on. rc.local is run before anybody
+    can log in (rc.d/local), and does not return.
     """
-    disk = hardware.device_of(0)
+    root = f"{hardware.device_of(0)}p1"
     return {
+        "boot.config": "-h\n",
         "boot/loader.conf.local": (
-            'console="comconsole"\nautoboot_delay="0"\nbeastie_disable="YES"\n'
-            f'vfs.root.mountfrom="ufs:{disk}p2"\n'
+            'console="comconsole"\nboot_serial="YES"\n'
+            'autoboot_delay="-1"\nbeastie_disable="YES"\n'
+            f'vfs.root.mountfrom="ufs:{root}"\n'
         ),
-        "etc/fstab": f"{disk}p2 / ufs rw 0 0\n",
-        "etc/rc.conf.local": 'sendmail_enable="NONE"\ncron_enable="NO"\ndumpdev="NO"\n',
+        "etc/fstab": f"{root} / ufs rw 1 1\n",
+        "etc/rc.conf.local": (
+            'sendmail_enable="NONE"\ncron_enable="NO"\ndumpdev="NO"\n'
+            'ifconfig_DEFAULT="SYNCDHCP"\nbackground_fsck="NO"\n'
+        ),
         "etc/rc.local": f"sh {_JOB}\n",
-        _JOB.lstrip("/"): waiting(FREEBSD, hardware.device_of(1)),
+        _JOB.lstrip("/"): waiting(system, hardware.device_of(1)),
     }
 
 
-def _found(trees: list[Path], name: str, release: Release) -> Path:
-    for tree in trees:
-        path = tree / name
-        if path.is_file() and path.resolve().is_relative_to(tree.resolve()):
-            return path
-    raise InstallError(
-        f"{release.id} has no /{name} to boot from",
-        "gptboot is in 7.0 and later; install the set base (docs/sets.md)",
-    )
+def recipe() -> str:
+    """What is the same for all that is made: another one makes another thing."""
+    like = Hardware("", "", 1, 0, Chipset.PC, Firmware.BIOS, Bus.IDE, "{n}", Card.E1000)
+    return sha256_of([_IMAGE, [_SIZE, _FILES], sorted(configured(like).items())])
+
+
+def _firmware(release: Release, trees: list[Path], hardware: Hardware) -> Firmware:
+    """The one that the era asks for, where there is what it takes, or else the other one."""
+    possible = set()
+    if _found(trees, _BIOS):
+        possible.add(Firmware.BIOS)
+    if _found(trees, _EFI) and hardware.arch == "amd64" and firmware.found():
+        possible.add(Firmware.UEFI)
+    if not possible:
+        raise InstallError(
+            f"{release.id} has nothing to boot from: no {_and(_BIOS)}"
+            + (f", and {_and(_EFI)} needs a UEFI firmware" if _found(trees, _EFI) else ""),
+            "install its set base; for loader.efi(8) install OVMF too: apt install ovmf",
+        )
+    return hardware.firmware if hardware.firmware in possible else possible.pop()
+
+
+def _loaders(trees: list[Path], scratch: Path) -> Iterator[gpt.Partition]:
+    """Partitions with the boot programs: those that there are."""
+    if programs := _found(trees, _BIOS):
+        yield gpt.Partition("freebsd-boot", "boot", programs[1])
+    if programs := _found(trees, _EFI):
+        volume = scratch / "efi.fat"
+        fat.write(volume, {"EFI": {"BOOT": {"BOOTX64.EFI": programs[0].read_bytes()}}})
+        yield gpt.Partition("efi", "efi", volume)
+
+
+def _write_root(
+    release: Release, trees: list[Path], hardware: Hardware, stage: str, image: Path
+) -> None:
+    """A file system of what the trees show together, with what is configured on top."""
+    own = image.with_name("configured")
+    for name, content in configured(hardware, system(release.version)).items():
+        path = own / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content, encoding="ascii")
+    for path in (own, *own.rglob("*")):  # whatever the umask is
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    words = [":".join(map(str, (own, *trees))), stage, str(image), str(_SIZE), str(_FILES)]
+    host = LocalHost(Sandbox(namespaces=("mount",)), "image")
+    done = host.run(["sh", "-c", _IMAGE, "sh", *words], timeout=_MAKE_TIME)
+    if "larger than the maxsize" in done.err:  # it looks before it writes
+        raise InstallError(
+            f"{release.id} does not fit on a disk of {_SIZE} MiB, the largest that makefs(8) makes",
+            "install fewer sets with --set: base and kernel do (docs/vm.md)",
+        )
+    checked(done)
+
+
+def _found(trees: list[Path], names: Sequence[str]) -> list[Path]:
+    """These files of the boot environment, the topmost of each; nothing unless all are there."""
+    found = [next((tree / name for tree in trees if _has(tree, name)), None) for name in names]
+    there = [path for path in found if path is not None]
+    return there if len(there) == len(names) else []
+
+
+def _has(tree: Path, name: str) -> bool:
+    """A link may lead out of the tree."""
+    path = tree / name
+    return path.is_file() and path.resolve().is_relative_to(tree.resolve())
+
+
+def _and(names: Sequence[str]) -> str:
+    return " and ".join(f"/{name}" for name in names)

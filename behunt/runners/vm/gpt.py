@@ -19,7 +19,7 @@ _ENTRIES, _ENTRY = 128, 128  # number and bytes
 _TABLE = _ENTRIES * _ENTRY // SECTOR  # sectors
 _ALIGNED = 2048  # sectors: 1 MiB
 _BOOT_CODE = 440  # bytes of an MBR that are a program
-_PIECE = 1 << 20
+_EMPTY = bytes(1 << 20)
 # The types of gpart(8).
 TYPES = {
     "efi": "c12a7328-f81f-11d2-ba4b-00a0c93ec93b",
@@ -103,8 +103,8 @@ def _identity(name: str) -> uuid.UUID:
 
 def _copy(content: Path, disk: BinaryIO, offset: int) -> None:
     with content.open("rb") as file:
-        while piece := file.read(_PIECE):
-            if any(piece):
+        while piece := file.read(len(_EMPTY)):
+            if not _EMPTY.startswith(piece):
                 disk.seek(offset)
                 disk.write(piece)
             offset += len(piece)

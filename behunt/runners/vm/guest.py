@@ -7,28 +7,26 @@ import re
 import secrets
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from behunt.errors import ConsoleError, HostError
-from behunt.hosts.console import Reached
-from behunt.hosts.dialogue import Row
+from behunt.errors import HostError
+from behunt.hosts.pipes import Kept
 from behunt.hosts.protocol import CLEAN_ENV, Completed, Sink, Stdin, checked
 from behunt.model import UNLIMITED, Limits
 from behunt.runners.job import told
 from behunt.runners.protocol import AT
 from behunt.runners.vm import exchange_disk
+from behunt.runners.vm.course import Course, completed
 from behunt.runners.vm.exchange_disk import File
-from behunt.runners.vm.job import DONE, JOB, MARK, READY, TOLD, System, job
-from behunt.runners.vm.running import Running
+from behunt.runners.vm.job import JOB, TOLD, System, job
+from behunt.runners.vm.started import Started
 
-BOOT = 300.0  # seconds until a machine waits for its job; an emulated one of the slowest kind
-_ANSWER = 60.0  # seconds until it has taken the job
-_BACK = 300.0  # seconds until it has put what came of it on the disk
-_PANIC = re.compile(r"^(?:\[ *\d+\.\d+\] )?(.*)$")  # without the kernel's time
-_OUT_OF_MEMORY = re.compile(r"Out of memory: Kill|deadlocked on memory")
+_OUT_OF_MEMORY = re.compile(
+    r"Out of memory: Kill|deadlocked on memory|was killed: (?:out of swap|failed to reclaim)"
+)
 _TOLD = 1 << 20  # bytes looked at of the end of what a machine said
 
 
@@ -37,20 +35,24 @@ class Guest:
     """`start` gives a machine whose exchange disk is at this path, which waits or will soon.
 
     `exchange` is the directory shared with the inside: what is there goes in, and comes back as it
-    is then. After a run `kernel` is what uname -r says in there, `full` whether its disk was, and
-    `short` whether its memory ran out.
+    is then; its test may boot the machine `boots` times. After a run `kernel` is what uname -r
+    says in there, `full` whether its disk was, `short` whether its memory ran out, `endless`
+    whether it booted too often, and `lost` why QEMU could not let it run to its end.
     """
 
     system: System
-    start: Callable[[Path, Path, Sink | None], Running]
+    start: Callable[[Path, Path, Sink | None], AbstractContextManager[Started]]
     exchange: Path
     hostname: str
     room: int  # bytes of the exchange disk
     limits: Limits = UNLIMITED
     name: str = "qemu"
+    boots: int = 1
     kernel: str = field(default="", init=False)
     full: bool = field(default=False, init=False)
     short: bool = field(default=False, init=False)
+    endless: bool = field(default=False, init=False)
+    lost: str = field(default="", init=False)
 
     def run(
         self,
@@ -65,7 +67,6 @@ class Guest:
     ) -> Completed:
         if stdin:
             raise HostError(f"a machine of the runner {self.name} has no standard input to give")
-        began = time.monotonic()
         number = secrets.token_hex(4)
         script = job(
             self.system,
@@ -76,25 +77,23 @@ class Guest:
             hostname=self.hostname,
             directories=_directories(self.exchange),
             limits=self.limits,
+            reboots=self.boots > 1,
         )
         with tempfile.TemporaryDirectory(dir=self.exchange, prefix=".machine.") as scratch:
             disk = Path(scratch) / "exchange.img"
             exchange_disk.write(disk, _files(self.exchange, script), self.room)
-            kept: list[bytes] = []
-            with self.start(Path(scratch), disk, sink or kept.append) as running:
+            kept = Kept()
+            with self.start(Path(scratch), disk, sink or kept) as running:
                 transcript = running.console.transcript
-                came = _Course(running, number).follow(timeout)
-            said = self._brought(disk, number) or came.said
+                came = Course(running, number, self.boots).follow(timeout)
+            said = came.said | self._brought(disk, number)
             console = _last(transcript.path)
-        done = replace(
-            completed(argv, came, said),
-            out=b"".join(kept).decode(errors="replace"),
-            seconds=time.monotonic() - began,
-        )
+        done = replace(completed(argv, came, said), out=kept.text())
         self.kernel = said.get("kernel", self.kernel)
         self.full = "full" in said
         self.short = _OUT_OF_MEMORY.search(console) is not None
-        if sink is not None and (done.panic or not done.started):
+        self.endless, self.lost = came.endless, came.lost
+        if sink is not None and (done.panic or came.lost or not done.started):
             sink(console.encode())
         return checked(done) if check else done
 
@@ -127,98 +126,6 @@ class Guest:
                 if path.name != TOLD:
                     _moved(path, self.exchange / path.name)
         return said
-
-
-@dataclass(frozen=True, slots=True)
-class Came:
-    """How far a machine came: what its job told on the console, and what ended it."""
-
-    said: dict[str, str]
-    started: bool = False
-    timed_out: bool = False
-    end: Reached | None = None  # other than by finishing the job
-    silent: str = ""
-
-
-class _Course:
-    """One run, as the console shows it."""
-
-    def __init__(self, running: Running, number: str) -> None:
-        self._running = running
-        self._number = number
-        self._said: dict[str, str] = {}
-
-    def follow(self, timeout: float) -> Came:
-        try:
-            came = self._booted() or self._ran(timeout)
-            self._running.end()
-        except ConsoleError as error:
-            return Came(self._said, silent=f"{error.message}\n{error.hint}".strip())
-        return came
-
-    def _booted(self) -> Came | None:
-        up = booted(self._running)
-        if up is not None:
-            return Came(self._said, end=up)
-        now = f"{time.time():.0f}\n".encode()
-        self._running.console.send(now, time.monotonic() + _ANSWER)
-        return None
-
-    def _ran(self, timeout: float) -> Came:
-        words = ("kernel [^\n]*\n", "started", "failed [^\n]*\n", "exit \\d+\\D", DONE, "overfull")
-        rows = {word.split()[0]: word for word in words}
-        deadline, started = time.monotonic() + _ANSWER, False
-        while True:
-            wanted = [Row(regex=self._marked(word), reached=name) for name, word in rows.items()]
-            try:
-                seen = self._running.console.play(wanted, deadline)
-            except ConsoleError:
-                if started:
-                    return Came(self._said, started=True, timed_out=True)
-                raise
-            if seen.state not in rows:
-                return Came(self._said, started, end=seen)
-            self._said[seen.state] = seen.said.rpartition(f" {seen.state}")[2].strip()
-            if seen.state == DONE:
-                return Came(self._said, started)
-            if seen.state == "started":
-                started, deadline = True, time.monotonic() + timeout
-            elif seen.state in {"exit", "failed"}:
-                deadline = time.monotonic() + _BACK
-
-    def _marked(self, word: str) -> str:
-        return f"{MARK} {self._number} {word}"
-
-
-def booted(running: Running) -> Reached | None:
-    """Let it run until it waits for its job; how it ended, if it does not come so far.
-
-    Raises ConsoleError where it comes nowhere in time.
-    """
-    running.monitor.go_on()
-    if running.resumed:
-        return None
-    rows = [Row(text=f"{MARK} {READY}", reached=READY)]
-    up = running.console.play(rows, time.monotonic() + BOOT)
-    return None if up.state == READY else up
-
-
-def completed(argv: Sequence[str], came: Came, said: Mapping[str, str]) -> Completed:
-    """What the course of the machine says about the command in it."""
-    done = Completed(tuple(argv), 0)
-    if "failed" in said:
-        return replace(done, code=127, started=False, failure=said["failed"])
-    if "exit" in said:
-        return replace(done, code=int(said["exit"]))
-    if came.timed_out:
-        return replace(done, code=-9, timed_out=True)
-    if not came.started and "started" not in said:
-        why = came.end.reason if came.end else came.silent
-        return replace(done, code=127, started=False, failure=f"did not boot: {why}")
-    if came.end is not None and came.end.dead and (panic := _PANIC.match(came.end.said)):
-        return replace(done, code=1, panic=panic[1])
-    why = came.end.reason if came.end else came.silent
-    return replace(done, code=1, panic=f"the machine went down under the test: {why}")
 
 
 def _directories(exchange: Path) -> list[str]:

@@ -69,7 +69,10 @@ def _unpacked(path: Path) -> bytes:
 def initrd(
     busybox: bytes, init: str, modules: Mapping[str, bytes], files: Mapping[str, str]
 ) -> bytes:
-    """An archive with `init` to run, `modules` to load in this order, and further `files`."""
+    """An archive with `init` to run, `modules` to load in this order, and further `files`.
+
+    These may lie in directories of its root, and no deeper.
+    """
     members = {
         "init": (0o755, init.encode()),
         "bin/busybox": (0o755, busybox),
@@ -79,7 +82,8 @@ def initrd(
         },
         **{name: (0o755, content.encode()) for name, content in files.items()},
     }
-    return cpio(("bin", "dev", "modules", "root"), members)
+    holding = {name.rpartition("/")[0] for name in members} - {""}
+    return cpio(sorted({"dev", "root"} | holding), members)
 
 
 def cpio(directories: Iterable[str], files: Mapping[str, tuple[int, bytes]]) -> bytes:

@@ -1,9 +1,9 @@
 """What a machine does for a run, as shell scripts. Pure.
 
 `waiting` is in the machine, the same for all of its runs: it says on the console that it is
-ready, waits for a line there, takes the job off the exchange disk, does it, and puts on the disk
-what came of it. A machine may be kept in the moment it waits, and resumed for each run: nothing of
-a run is in it by then. `job` is what comes on the disk.
+ready, and again for an empty line, waits for one with the time, takes the job off the exchange
+disk, does it, and puts on the disk what came of it. A machine may be kept in the moment it waits,
+and resumed for each run: nothing of a run is in it by then. `job` is what comes on the disk.
 
 What the job tells is on the console behind `MARK`, as it happens, and at the end on the disk: a
 machine that dies half-way has told how far it came.
@@ -31,9 +31,10 @@ class System:
 
     `first` is done where the script is process 1, `clock` sets the time to $now (seconds since
     1970), `take` unpacks $disk here past whatever was read of it before, `off` powers off at
-    once. `session` is the command that makes the test leader of a session of its own. `processes`
-    lets there be $1 more than there are, `room` leaves $1 KiB free on the disk; where they are
-    empty it cannot be done.
+    once. `initial` is the suffix of the device with the settings that `output` has whenever it is
+    opened, where it forgets those of before. `session` is the command that makes the test leader
+    of a session of its own. `processes` lets there be $1 more than there are, `room` leaves $1 KiB
+    free on the disk; where they are empty it cannot be done.
     """
 
     console: str
@@ -42,6 +43,7 @@ class System:
     clock: str
     take: str
     off: str
+    initial: str = ""
     session: str = ""
     processes: str = ""
     room: str = ""
@@ -76,7 +78,8 @@ FREEBSD = System(
     first=":",
     clock="date -f %s $now >/dev/null",
     take="tar xf $disk",
-    off="shutdown -p now",
+    off="halt -pq",  # shutdown(8) asks init, which is busy with us
+    initial=".init",
 )
 
 
@@ -95,13 +98,18 @@ if [ $$ = 1 ]; then
 {system.first}
 fi
 stty -echo <{system.console}
-stty raw -echo <{system.output}
+stty raw -echo <{system.output}{system.initial}
 mkdir -p {AT}
 cd {AT} || {{ say failed cannot make {AT}; off; }}
 say {READY}
-read -r now <{system.console}
+while read -r now boot <{system.console} && [ -z "$now" ]; do
+    dd if=$disk of=/dev/null bs=512 count=1 2>/dev/null # a disk that was resumed may be dead
+    say {READY}
+done
 {system.clock}
+if [ ! -f {JOB} ]; then # else the job has rebooted the machine
 {system.take}
+fi
 [ -f {JOB} ] || {{ say failed cannot read the exchange disk $disk; off; }}
 . ./{JOB}
 """
@@ -117,21 +125,24 @@ def job(
     hostname: str,
     directories: Sequence[str] = (),
     limits: Limits = UNLIMITED,
+    reboots: bool = False,
 ) -> str:
     """What `waiting` does: run `argv`, and bring back what is in the exchange directory then.
 
     `directories` are made first: the archive has files only. `run` is a word that no other run
     has: it marks what this one tells. That lies at the end of the archive, so that what is in
-    front of it has come whole.
+    front of it has come whole. Where `argv` may reboot the machine, it is run again then.
     """
-    body = attempt(argv, env, cwd, output=system.output, session=system.session)
+    session = f'BEHUNT_BOOT="$boot" {system.session}' if reboots else system.session
+    body = attempt(argv, env, cwd, output=system.output, session=session)
     return f"""\
 mkdir -p . {shlex.join(directories)}
 tell() {{ say {run} "$*"; echo "$*" >>{AT}/{TOLD}; }}
 echo run {run} >{AT}/{TOLD}
 hostname {shlex.quote(hostname)}
 tell kernel "$(uname -r)"
-{_limited(system, limits)}{body}cd {AT}
+{_limited(system, limits)}{"sync" if reboots else ":"}
+{body}cd {AT}
 sync
 full() {{ [ "$4" -ge {_LITTLE} ] || tell full; }}
 full $(df -k / | tail -n 1)

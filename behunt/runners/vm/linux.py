@@ -11,7 +11,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from behunt.errors import InstallError
 from behunt.hosts.local import LocalHost
@@ -20,19 +20,22 @@ from behunt.hosts.sandbox import Sandbox
 from behunt.model import Release, sha256_of
 from behunt.runners.packages import layer
 from behunt.runners.protocol import AT
+from behunt.runners.vm import machine
 from behunt.runners.vm.initrd import initrd, needed
-from behunt.runners.vm.job import LINUX, waiting
-from behunt.runners.vm.machine import Hardware
+from behunt.runners.vm.job import LINUX, System, waiting
+from behunt.runners.vm.machine import Boot, Hardware
 from behunt.runners.vm.made import INITRD, KERNEL, ROOT, Made
 from behunt.storage.protocol import Clone
 
 PACKAGES = {"amd64": "linux-image-amd64", "i386": "linux-image-686"}
 BUSYBOX = Path("/bin/busybox")
+MEMORY = 96 << 20  # bytes that the system itself takes
+FOREIGN = False  # this machine's kernel runs its programs
 # The kernel says little on the console, and the machine ends when it panics.
 APPEND = "console=ttyS0 quiet panic=-1"
 _ROOM = 4 << 20  # KiB that a run can fill
 _MODULES = {"virtio": ("virtio_pci", "virtio_blk"), "ahci": ("ahci", "sd_mod"), "nvme": ("nvme",)}
-_CARDS = {"virtio": "virtio_net", "e1000": "e1000", "rtl8139": "8139cp", "ne2k": "ne2k_pci"}
+CARDS = {"virtio": "virtio_net", "e1000": "e1000", "rtl8139": "8139cp", "ne2k": "ne2k_pci"}
 _MAKE_TIME = 600.0  # seconds, for the largest of roots
 
 # $1 layers, $2 an empty directory, $3 the image, $4 KiB to leave free.
@@ -65,6 +68,26 @@ class Kernel:
     image: Path
     modules: Path
     version: str
+
+
+def unfit(release: Release) -> str:
+    """Why no machine can boot `release`; empty if one can."""
+    if release.arch not in PACKAGES:
+        return f"there is no kernel for {release.arch} to boot it with"
+    lacking = [name for name in ("mke2fs", "depmod") if shutil.which(name) is None]
+    if not BUSYBOX.exists():
+        lacking.append(str(BUSYBOX))
+    packages = "apt install e2fsprogs kmod busybox-static"
+    return f"its disk is made with {', '.join(lacking)}: {packages}" if lacking else ""
+
+
+def system(version: str) -> System:
+    del version
+    return LINUX
+
+
+def boot(place: Path) -> Boot:
+    return machine.Kernel(PurePosixPath(place / KERNEL), PurePosixPath(place / INITRD), APPEND)
 
 
 def make(release: Release, clone: Clone, hardware: Hardware, place: Path) -> None:
@@ -123,7 +146,7 @@ def write_root(layers: list[str], stage: str, image: Path) -> None:
 
 def _initrd(kernel: Kernel, hardware: Hardware) -> bytes:
     wanted = (*_MODULES[hardware.disk], "ext4")
-    welcome = ("crc32c_generic", _CARDS.get(hardware.nic, ""))
+    welcome = ("crc32c_generic", CARDS.get(hardware.nic, ""))
     modules = needed(kernel.modules, wanted, welcome)
     init = _INIT.format(root=hardware.device_of(0))
     job = waiting(LINUX, hardware.device_of(1))

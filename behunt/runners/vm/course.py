@@ -1,0 +1,175 @@
+"""How a run in a machine goes, as its console tells, and what that says about the test."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from behunt.errors import ConsoleError
+from behunt.hosts.console import ENDED, Reached
+from behunt.hosts.dialogue import Row
+from behunt.hosts.protocol import Completed
+from behunt.runners.vm.job import DONE, MARK, READY
+from behunt.runners.vm.started import Started
+
+BOOT = 600.0  # seconds until a machine waits for its job: an emulated one, beside many others
+BOOTS = 8  # of one run, where its test may reboot the machine
+_ANSWER = 60.0  # seconds until it has taken the job
+_BACK = 300.0  # seconds until it has put what came of it on the disk
+_GONE = 10.0  # seconds until QEMU has told why it ended
+_WAITS = Row(text=f"{MARK} {READY}", reached=READY)
+_WORDS = {
+    word.split()[0]: word
+    for word in ("kernel [^\n]*\n", "started", "failed [^\n]*\n", "exit \\d+\\D", DONE, "overfull")
+}
+# What a guest can do, in QEMU's words (ShutdownCause of qapi/run-state.json) and in ours.
+_WENT = {"guest-shutdown": "it powered off", "guest-reset": "it rebooted"}
+_STAMP = re.compile(r"^\[ *\d+\.\d+\] ")  # the kernel's time
+
+
+@dataclass(slots=True)
+class Came:
+    """How far a machine came.
+
+    `said` is what its job told on the console, and `seconds` how long the test ran. `end` is what
+    ended it before its job was done, and `went` how, if it tells; `lost` says that what runs the
+    machine gave out, `silent` that the machine did, and `endless` that it booted too often.
+    """
+
+    said: dict[str, str] = field(default_factory=dict)
+    started: bool = False
+    timed_out: bool = False
+    seconds: float = 0.0
+    end: Reached | None = None
+    went: str = ""
+    lost: str = ""
+    silent: str = ""
+    endless: bool = False
+
+
+def booted(running: Started) -> Reached | None:
+    """Let it run until it waits for its job; how it ended, if it does not come so far.
+
+    Raises ConsoleError where it comes nowhere in time.
+    """
+    running.monitor.go_on()
+    if running.resumed:
+        return None
+    up = running.console.play([_WAITS], time.monotonic() + BOOT)
+    return None if up.state == READY else up
+
+
+class Course:
+    """One run. `number` marks what its job tells; the machine may boot so many times in it."""
+
+    def __init__(self, running: Started, number: str, boots: int = 1) -> None:
+        self.came = Came()
+        self._running = running
+        self._boots = boots
+        self._booted = 0
+        self._began = self._deadline = 0.0
+        self._rows = [
+            Row(regex=f"{MARK} {number} {word}", reached=name) for name, word in _WORDS.items()
+        ]
+        if boots > 1:
+            self._rows.append(_WAITS)
+
+    def follow(self, timeout: float) -> Came:
+        """Let the machine do its job, and cut its power. Raises HostError."""
+        try:
+            if (up := booted(self._running)) is not None:
+                self._ended(up)
+            else:
+                self._let_go()
+                self._ran(timeout)
+            self._running.end()
+        except ConsoleError as error:
+            self.came.silent = error.message
+        return self.came
+
+    def _let_go(self) -> None:
+        """Have it take the job: a line with the time, and how often it has booted in this run."""
+        self._booted += 1
+        line = f"{time.time():.0f} {self._booted}\n".encode()
+        self._running.console.send(line, time.monotonic() + _ANSWER)
+
+    def _ran(self, timeout: float) -> None:
+        self._deadline = time.monotonic() + _ANSWER
+        try:
+            while self._goes_on(self._running.console.play(self._rows, self._deadline), timeout):
+                pass
+        except ConsoleError:
+            if not self.came.started:
+                raise
+            self._late()
+
+    def _goes_on(self, seen: Reached, timeout: float) -> bool:
+        """Whether more is to come after this."""
+        if seen.state == READY and self._booted < self._boots:
+            self._let_go()
+            return True
+        if seen.state not in _WORDS:
+            self._ended(seen)
+            return False
+        if seen.state == "started" and not self.came.started:
+            self.came.started, self._began = True, time.monotonic()
+            self._deadline = self._began + timeout
+        elif seen.state in {"exit", "failed"}:
+            self._over()
+            self._deadline = time.monotonic() + _BACK
+        self.came.said[seen.state] = seen.said.rpartition(f" {seen.state}")[2].strip()
+        return seen.state != DONE
+
+    def _over(self) -> None:
+        """The test is."""
+        if self.came.started:
+            self.came.seconds = time.monotonic() - self._began
+
+    def _late(self) -> None:
+        """The deadline has come: for the test, or for a machine that stands still."""
+        self._over()
+        status = self._running.monitor.status()
+        if status == "running":
+            self.came.timed_out = True
+        else:
+            self.came.lost = f"QEMU has stopped the machine: {status}"
+
+    def _ended(self, end: Reached) -> None:
+        self._over()
+        self.came.end = end
+        self.came.endless = end.state == READY
+        if end.state == ENDED:
+            why = self._running.monitor.ended(_GONE)
+            self.came.went = _WENT.get(why or "", "")
+            if not self.came.went:
+                name = self._running.monitor.hypervisor
+                self.came.lost = f"{name} ended under the machine: {why or 'it was killed'}"
+
+
+def completed(argv: Sequence[str], came: Came, said: Mapping[str, str]) -> Completed:
+    """What the course of the machine says about the command in it."""
+    done = Completed(tuple(argv), 1, seconds=came.seconds)
+    if "failed" in said:
+        return replace(done, code=127, started=False, failure=said["failed"])
+    if "exit" in said:
+        return replace(done, code=int(said["exit"]))
+    if came.timed_out:
+        return replace(done, code=-9, timed_out=True)
+    if not came.started and "started" not in said:
+        return replace(done, code=127, started=False, failure=f"did not boot: {_why(came)}")
+    return replace(done, panic="" if came.endless or came.lost else _panic(came))
+
+
+def _panic(came: Came) -> str:
+    if came.end is not None and came.end.dead:
+        return _STAMP.sub("", came.end.said)
+    return f"the machine went down under the test: {_why(came)}"
+
+
+def _why(came: Came) -> str:
+    """One line; the screen is in the log."""
+    if (end := came.end) is not None and end.state != ENDED:
+        return f"{end.state}: {_STAMP.sub('', end.said)}"
+    return came.lost or came.went or came.silent

@@ -1,0 +1,45 @@
+"""What machines of each family of systems are made of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from behunt.model import Release
+from behunt.runners.vm import freebsd, linux
+from behunt.runners.vm.job import System
+from behunt.runners.vm.machine import Boot, Hardware
+from behunt.storage.protocol import Clone
+
+
+class Family(Protocol):
+    """A module for one family.
+
+    `MEMORY` is what the system itself takes, in bytes. It is `FOREIGN` where this machine's kernel
+    cannot run its programs.
+    """
+
+    MEMORY: int
+    FOREIGN: bool
+
+    def unfit(self, release: Release) -> str:
+        """Why no machine can boot `release` here; empty if one can."""
+        ...
+
+    def make(self, release: Release, clone: Clone, hardware: Hardware, place: Path) -> None:
+        """Fill `place`, an empty directory, and write there what was Made at last.
+
+        Raises InstallError and HostError.
+        """
+        ...
+
+    def system(self, version: str) -> System: ...
+
+    def boot(self, place: Path) -> Boot: ...
+
+    def recipe(self) -> str:
+        """What is the same for all that is made: another one makes another thing."""
+        ...
+
+
+FAMILIES: dict[str, Family] = {"debian": linux, "freebsd": freebsd}

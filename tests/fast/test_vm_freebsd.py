@@ -1,0 +1,222 @@
+"""What a FreeBSD machine is told, as values."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import signal
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from behunt import catalogue
+from behunt.model import Release
+from behunt.runners import runners
+from behunt.runners.job import attempt
+from behunt.runners.vm import exchange_disk, freebsd
+from behunt.runners.vm.eras import hardware_of
+from behunt.runners.vm.exchange_disk import File
+from behunt.runners.vm.job import FREEBSD, job, waiting
+from behunt.runners.vm.machine import Firmware
+from behunt.storage.home import Home
+
+
+def release(version: str, arch: str = "amd64") -> Release:
+    return catalogue.find(catalogue.load("freebsd"), version, os="freebsd", arch=arch)
+
+
+def settings(text: str) -> dict[str, str]:
+    """As the loader's own parser and sh both read them."""
+    found = re.findall(r'^([\w.]+)="([^"]*)"$', text, re.MULTILINE)
+    assert len(found) == text.count("\n")
+    return dict(found)
+
+
+@pytest.mark.parametrize(
+    ("version", "root", "exchange"),
+    [
+        ("8.4", "/dev/ad0p1", "/dev/ad1"),
+        ("9.1", "/dev/ada0p1", "/dev/ada1"),
+        ("9.3", "/dev/vtbd0p1", "/dev/vtbd1"),
+        ("13.2", "/dev/vtbd0p1", "/dev/vtbd1"),
+        ("15.0", "/dev/vtbd0p1", "/dev/vtbd1"),
+    ],
+)
+def test_its_disks_are_called_as_in_its_era(version: str, root: str, exchange: str) -> None:
+    files = freebsd.configured(hardware_of(release(version)))
+    assert settings(files["boot/loader.conf.local"])["vfs.root.mountfrom"] == f"ufs:{root}"
+    assert files["etc/fstab"].split() == [root, "/", "ufs", "rw", "1", "1"]
+    assert f"disk={exchange}\n" in files["behunt/.init"]
+
+
+def test_it_boots_on_the_serial_line_and_asks_nobody() -> None:
+    files = freebsd.configured(hardware_of(release("13.2")))
+    loader = settings(files["boot/loader.conf.local"])
+    assert loader["console"] == "comconsole"
+    assert loader["boot_serial"] == "YES"
+    assert loader["autoboot_delay"] == "-1"
+    assert files["boot.config"] == "-h\n"
+    assert settings(files["etc/rc.conf.local"])["dumpdev"] == "NO"
+
+
+def test_the_scripts_are_of_any_shell() -> None:
+    files = freebsd.configured(hardware_of(release("13.2")))
+    for name in ("etc/rc.local", "behunt/.init", "etc/rc.conf.local"):
+        for shell in (["dash", "-n"], ["yash", "-o", "posixlycorrect", "-n"]):
+            subprocess.run(shell, input=files[name], text=True, check=True)
+    assert files["etc/rc.local"] == "sh /behunt/.init\n"
+
+
+@pytest.mark.parametrize(("version", "output"), [("7.4", "/dev/cuad1"), ("8.0", "/dev/cuau1")])
+def test_a_serial_port_has_the_name_of_its_driver(version: str, output: str) -> None:
+    system = freebsd.system(version)
+    assert system.output == output
+    files = freebsd.configured(hardware_of(release(version)), system)
+    assert f"stty raw -echo <{output}.init\n" in files["behunt/.init"]
+
+
+def test_the_firmware_is_that_of_the_era() -> None:
+    assert hardware_of(release("13.2")).firmware is Firmware.UEFI
+    assert hardware_of(release("13.2", "i386")).firmware is Firmware.BIOS
+    assert hardware_of(release("12.4")).firmware is Firmware.BIOS
+
+
+def test_the_recipe_is_that_of_what_is_made() -> None:
+    assert freebsd.recipe() == freebsd.recipe()
+    assert len(freebsd.recipe()) == 64
+
+
+@pytest.mark.parametrize(
+    ("os", "version", "says"),
+    [
+        ("freebsd", "4.11", "gptboot(8) came with FreeBSD 7.1"),
+        ("freebsd", "7.0", "gptboot(8) came with FreeBSD 7.1"),
+        ("openbsd", "7.4", "cannot make a disk that openbsd 7.4 boots from"),
+        ("netbsd", "10.1", "cannot make a disk that netbsd 10.1 boots from"),
+        ("omnios", "r151054", "cannot make a disk that omnios r151054 boots from"),
+    ],
+)
+def test_what_cannot_be_booted_is_refused_with_a_reason(
+    tmp_path: Path, os: str, version: str, says: str
+) -> None:
+    one = catalogue.find(catalogue.load(os), version, os=os)
+    assert says in runners(Home(tmp_path))["qemu"].unfit(one)
+
+
+def test_the_oldest_that_can_be_booted_and_one_without_a_number() -> None:
+    assert freebsd.unfit(release("7.1")) == ""
+    latest = replace(release("15.0"), version="CURRENT")
+    assert freebsd.unfit(latest) == ""
+    assert freebsd.system(latest.version) == FREEBSD
+
+
+def test_without_makefs_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    assert freebsd.unfit(release("13.2")).endswith("not installed: apt install makefs")
+
+
+@pytest.mark.parametrize("shell", [["dash"], ["yash", "-o", "posixlycorrect"], ["busybox", "sh"]])
+@pytest.mark.parametrize(
+    ("first_line", "told"),
+    [
+        (b"#!/bin/sh", "started\nexit 3\n"),
+        (b"#! /bin/sh -e", "started\nexit 3\n"),
+        (b"#!/usr/local/bin/python3", "/usr/local/bin/python3 is not there\n"),
+        (b"#!/bin/sh\r", "/bin/sh\r is not there\n"),
+    ],
+)
+def test_a_script_is_not_started_without_its_interpreter(
+    tmp_path: Path, shell: list[str], first_line: bytes, told: str
+) -> None:
+    """No kernel tells that: what starts it exits with 127, as a test may."""
+    (tmp_path / "t").write_bytes(first_line + b"\nexit 3\n")
+    (tmp_path / "t").chmod(0o755)
+    body = attempt(["./t"], {"PATH": "/usr/bin:/bin"}, str(tmp_path), output="/dev/null")
+    script = f'tell() {{ echo "$@"; }}\n{body}'
+    done = subprocess.run([*shell, "-c", script], check=True, capture_output=True)
+    assert done.stdout.decode().endswith(told)
+
+
+# -- the scripts, done by shells that FreeBSD's sh is like, and by bsdtar
+
+
+@pytest.fixture
+def like_freebsd(tmp_path: Path) -> Path:
+    """Programs that are not as on Linux, by FreeBSD's manual pages. halt(8) ends who calls it."""
+    programs = {
+        "date": '[ "$1 $2" = "-f %s" ] && [ "$3" -gt 1700000000 ] && [ $# = 3 ] && echo Sat Nov 21',
+        "halt": '[ "$*" = -pq ] && kill -9 $PPID',
+        "hostname": f'echo "$1" >{tmp_path}/hostname',
+        "setsid": "echo there is none; exit 1",
+        "sync": ":",
+        "tar": 'exec bsdtar "$@"',
+    }
+    directory = tmp_path / "bin"
+    directory.mkdir()
+    for name, script in programs.items():
+        (directory / name).write_text(f"#!/bin/sh\n{script}\n")
+        (directory / name).chmod(0o755)
+    return directory
+
+
+@pytest.mark.parametrize("shell", [["dash"], ["yash", "-o", "posixlycorrect"]], ids="-".join)
+def test_a_run_goes_as_it_should(tmp_path: Path, like_freebsd: Path, shell: list[str]) -> None:
+    """From the first word on the console to the archive on the disk."""
+    (console, its), (output, prints) = pty.openpty(), pty.openpty()
+    names = {"/dev/console": os.ttyname(its), "/dev/cuau1": str(tmp_path / "cuau1")}
+    for name in ("cuau1", "cuau1.init"):
+        (tmp_path / name).symlink_to(os.ttyname(prints))
+    at, disk = tmp_path / "behunt", tmp_path / "vtbd1"
+
+    def placed(script: str) -> str:
+        for name, here in {**names, "/behunt": str(at)}.items():
+            script = script.replace(name, here)
+        return script.replace("PATH=", f"PATH={like_freebsd}:", 1)
+
+    test = b"#!/bin/sh\ncat words\necho said\nmkdir $OUT/d\ncp words $OUT/d/kept\nexit 3\n"
+    env = {"PATH": "/usr/bin:/bin", "OUT": "/behunt/out"}
+    script = job(FREEBSD, ["./t"], env, "/behunt/test", run="1f", hostname="h", directories=["out"])
+    files = [
+        File(".job", placed(script).encode(), 0o755),
+        File("test/t", test, 0o755),
+        File("test/words", b"words\n" * 3000),
+    ]
+    exchange_disk.write(disk, files, 5 << 20)
+    running = subprocess.Popen([*shell, "-c", placed(waiting(FREEBSD, str(disk)))])
+    try:
+        assert heard(console, b"ready\r\n").endswith(b"behunt: ready\r\n")
+        os.write(console, b"\n")
+        assert heard(console, b"ready\r\n").endswith(b"behunt: ready\r\n")
+        os.write(console, b"1795287451 1\n")
+        printed = heard(output, b"said\n")
+        told = heard(console, b"done\r\n").decode().splitlines()
+        assert running.wait(60) == -signal.SIGKILL
+    finally:
+        running.kill()
+        running.wait()
+        for terminal in (console, its, output, prints):
+            os.close(terminal)
+    assert printed == b"words\n" * 3000 + b"said\n"
+    assert [line.partition("1f ")[2].split()[0] for line in told] == [
+        "kernel",
+        "started",
+        "exit",
+        "done",
+    ]
+    assert (tmp_path / "hostname").read_text() == "h\n"
+    (tmp_path / "back").mkdir()
+    found = exchange_disk.read(disk, tmp_path / "back")
+    assert found.whole
+    assert found.left_out == ()
+    assert (tmp_path / "back/out/d/kept").read_bytes() == b"words\n" * 3000
+    assert (tmp_path / "back/.told").read_text().splitlines()[-1] == "exit 3"
+
+
+def heard(terminal: int, last: bytes) -> bytes:
+    said = b""
+    while not said.endswith(last):
+        said += os.read(terminal, 4096)
+    return said
