@@ -15,8 +15,12 @@ from behunt.suites.contract import unmet
 AUTO = "auto"
 # By the kernel that a release's programs call, lightest first. `chroot` shares too much with the
 # host to be chosen unasked.
-_CANDIDATES = {"Linux": ("namespace", "uml", "qemu"), "FreeBSD": ("jail", "vnet")}
-_ANY = ("namespace", "jail", "vnet", "uml", "qemu")
+_CANDIDATES = {
+    "Linux": ("namespace", "uml", "qemu"),
+    "FreeBSD": ("jail", "vnet", "bhyve", "qemu"),
+    "OpenBSD": ("vmm",),
+}
+_ANY = ("namespace", "jail", "vnet", "uml", "qemu", "bhyve", "vmm")
 
 
 def choose(known: Mapping[str, Runner], name: str, releases: Sequence[Release], test: Test) -> str:
@@ -69,6 +73,8 @@ def way_out(release: Release) -> str:
             f"jails of a FreeBSD host run it, if that is {release.version} or later: --host "
             "root@HOST --store zfs:POOL/DATASET (docs/freebsd-host.md)"
         )
+    if kernel == "OpenBSD":
+        return "vmd of an OpenBSD host boots it: --runner vmm --host root@HOST (docs/vm-hosts.md)"
     return (
         f"missing: a virtual machine that boots {release.label}; behunt {__version__} drives "
         "none yet, a later one will. What runs here: --os debian"

@@ -15,6 +15,7 @@ from behunt.runners import runners
 from behunt.storage.home import Home
 from behunt.storage.zfs import privileges
 
+_USUAL = {"FreeBSD": "jail", "OpenBSD": "vmm"}  # the runner that a host is for
 _RACCT = "echo kern.racct.enable=1 >>/boot/loader.conf, and reboot"
 
 
@@ -41,8 +42,10 @@ def _host(home: Home, host: Host, there: Facts) -> Iterator[Check]:
     for runner in runners(home, host).values():
         lacks = runner.missing()
         can = ", ".join(sorted(runner.capabilities))
-        optional = runner.name != ("jail" if there.system == "FreeBSD" else "namespace")
+        optional = runner.name != _USUAL.get(there.system, "namespace")
         yield Check("host", runner.name, ok=not lacks, detail=lacks or can, optional=optional)
+    if there.system == "OpenBSD":  # what it boots is installed here
+        return
     tools = tools_of(there.system)
     has_tar = host.run(["sh", "-c", 'command -v "$1"', "sh", tools.tar]).code == 0
     yield Check(

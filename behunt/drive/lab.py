@@ -16,10 +16,11 @@ from behunt.errors import BehuntError, UsageError
 from behunt.events import OnEvent, ignore
 from behunt.hosts import spawner
 from behunt.hosts.facts import Facts, facts
+from behunt.hosts.local import LocalHost
 from behunt.hosts.protocol import Host
 from behunt.model import BootEnv, Verdict
 from behunt.results.store import Results
-from behunt.runners import runners
+from behunt.runners import SENDING, runners
 from behunt.runners.protocol import Runner
 from behunt.storage.home import Home, Owner
 from behunt.storage.protocol import Store
@@ -74,7 +75,7 @@ class Lab:
     @property
     def away(self) -> bool:
         """Whether the host is another machine than this one."""
-        return bool(self.settings.host)
+        return not isinstance(self.host, LocalHost)
 
     def stop(self) -> None:
         """End all that runs. Trials under way raise InterruptedTrialError and leave no answer."""
@@ -110,10 +111,11 @@ def opened(
     from behunt.drive.reap import reap  # noqa: PLC0415 - reap needs Lab's parts, not Lab
 
     place = Home(home).make()
-    host = host_of(settings.host)
-    known = runners(place, host)
+    there = host_of(settings.host)
+    known = runners(place, there)
     if runner not in known:
         raise UsageError(f"there is no runner {runner}", f"runners: {', '.join(known)}")
+    host = LocalHost() if runner in SENDING else there
     owner = Owner(place)
     try:
         store = store_of(
@@ -124,10 +126,10 @@ def opened(
             layout=settings.layout,
             on_disk=settings.on_disk,
         )
-        reap(place, owner, host, store)
+        reap(place, owner, there, store)
         with Results.open(results or place.results) as answers:
             yield Lab(place, owner, host, store, answers, known[runner], settings, emit)
     finally:
-        leave(host)
+        leave(there)
         spawner.stop()
         owner.close()

@@ -9,6 +9,7 @@ from behunt.hosts import cgroups
 from behunt.hosts.local import LocalHost
 from behunt.hosts.protocol import Host
 from behunt.runners.jails import reap as reap_jails
+from behunt.runners.vm import bhyve_disk, leftovers
 from behunt.storage.disk import remove
 from behunt.storage.home import Home, Owner, forget_dead_owners, is_alive, token_in
 from behunt.storage.overlay import OverlayStore
@@ -20,9 +21,13 @@ EXCHANGE = "inside"  # of a run's directory: what was shared with the inside
 def reap(home: Home, owner: Owner, host: Host, store: Store) -> list[str]:
     """What was removed: boot environments half installed, clones, groups, shared directories."""
     removed = []
-    if not isinstance(host, LocalHost):  # first: a jail keeps its clone busy
+    away = not isinstance(host, LocalHost)
+    if away:  # first: jails and machines keep their clones busy
         removed += reap_jails(host, home.id, alive=lambda token: is_alive(home, token))
+        removed += leftovers.reap(host, home.id, alive=lambda token: is_alive(home, token))
     removed += store.reap()
+    if away:
+        removed += bhyve_disk.reap(host, home.id)
     if not isinstance(store, OverlayStore):  # what is sent elsewhere is first installed here
         removed += OverlayStore(home, owner).reap()
     for directory in home.runs.glob(f"*/{EXCHANGE}"):

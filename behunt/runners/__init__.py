@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from behunt.hosts.local import LocalHost
 from behunt.hosts.protocol import Host
+from behunt.runners.bhyve import BhyveRunner
 from behunt.runners.jail import JailRunner, vnet
 from behunt.runners.namespace import CHROOT, NAMESPACE
 from behunt.runners.none import NONE
@@ -11,10 +12,13 @@ from behunt.runners.protocol import Runner
 from behunt.runners.qemu import QemuRunner
 from behunt.runners.remote import OnlyHere, shared_kernel
 from behunt.runners.uml import Uml
+from behunt.runners.vmm import VmmRunner
 from behunt.storage.home import Home
 
 # lightest first
-NAMES = ("none", "chroot", "namespace", "jail", "vnet", "uml", "qemu")
+NAMES = ("none", "chroot", "namespace", "jail", "vnet", "uml", "qemu", "bhyve", "vmm")
+# They take a boot environment of this machine to another host, and boot it there.
+SENDING = frozenset({"vmm"})
 
 
 def runners(home: Home, host: Host | None = None) -> dict[str, Runner]:
@@ -30,6 +34,8 @@ def runners(home: Home, host: Host | None = None) -> dict[str, Runner]:
             vnet(here),
             Uml(home.kernels),
             QemuRunner(home.machines),
+            BhyveRunner(here, home=home),
+            VmmRunner(here, home=home),
         )
     else:
         found = (
@@ -39,5 +45,7 @@ def runners(home: Home, host: Host | None = None) -> dict[str, Runner]:
             vnet(host),
             OnlyHere(Uml(home.kernels), host.name),
             OnlyHere(QemuRunner(home.machines), host.name),
+            BhyveRunner(host, home=home),
+            VmmRunner(host, home=home),
         )
     return {runner.name: runner for runner in found}

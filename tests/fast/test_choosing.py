@@ -45,8 +45,8 @@ def test_all_runners_are_known_on_every_host(
 
 def test_what_is_asked_for_is_taken(here: Mapping[str, Runner]) -> None:
     assert choose(here, "chroot", [FREEBSD], TEST) == "chroot"
-    with pytest.raises(UsageError, match="no runner bhyve"):
-        choose(here, "bhyve", [FREEBSD], TEST)
+    with pytest.raises(UsageError, match="no runner toaster"):
+        choose(here, "toaster", [FREEBSD], TEST)
     assert choose(here, "auto", [replace(DEBIAN, sources=())], TEST) == "none"
 
 
@@ -80,10 +80,16 @@ def test_debian_on_a_freebsd_host_has_no_runner(freebsd: Mapping[str, Runner]) -
 
 
 def test_freebsd_here_is_told_to_go_to_a_host_that_can(here: Mapping[str, Runner]) -> None:
+    """One that no machine here can boot either."""
     with pytest.raises(BehuntError, match="needs a FreeBSD host") as told:
-        choose(here, "auto", [FREEBSD], TEST)
+        choose(here, "auto", [replace(FREEBSD, version="4.11", arch="i386")], TEST)
     assert "--host root@HOST --store zfs:POOL/DATASET" in told.value.hint
-    assert "11.1 or later" in told.value.hint
+    assert "4.11 or later" in told.value.hint
+
+
+@pytest.mark.real  # the runner qemu needs root
+def test_freebsd_here_is_for_a_machine_of_its_own(tmp_path: Path) -> None:
+    assert choose(runners(Home(tmp_path).make()), "auto", [FREEBSD], TEST) == "qemu"
 
 
 @pytest.mark.parametrize(
@@ -91,7 +97,7 @@ def test_freebsd_here_is_told_to_go_to_a_host_that_can(here: Mapping[str, Runner
     [
         (DEBIAN, "behunt doctor"),
         (replace(FREEBSD, version="2.2.8", arch="i386"), "a virtual machine that boots"),
-        (OPENBSD, "a virtual machine that boots openbsd 7.3"),
+        (OPENBSD, "--runner vmm --host root@HOST (docs/vm-hosts.md)"),
     ],
 )
 def test_the_way_out_is_one_that_works(release: Release, way: str) -> None:

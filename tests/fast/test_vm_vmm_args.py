@@ -1,4 +1,4 @@
-"""Machines as command lines of OpenBSD's hypervisor, and what it says of them."""
+"""Machines as command lines of OpenBSD's hypervisor."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from behunt.runners.vm.machine import (
     Nic,
     Share,
 )
-from behunt.runners.vm.vmm_args import Vm, parse_status, start_args, status_args, stop_args
+from behunt.runners.vm.vmm_args import start_args, status_args, stop_args
 
 HARDWARE = replace(
     MODERN, cpu="qemu64", cpus=1, memory=1 << 30, chipset=Chipset.PC, device="/dev/rsd{n}c"
@@ -65,40 +65,3 @@ def test_a_switch_and_an_overlay() -> None:
 def test_what_vmm_has_not(wrong: Machine) -> None:
     with pytest.raises(ValueError, match=r"vmm\(4\)"):
         start_args(wrong)
-
-
-# The columns are those of usr.sbin/vmctl/vmctl.c; STATE came with 6.8.
-LATE = """\
-   ID   PID VCPUS  MAXMEM  CURMEM     TTY        OWNER    STATE NAME
-    1 85075     1    1.0G   1006M   ttyp8         root  running behunt-1
-    3  1234     1    1.0G    100M   ttyp9         root stopping web
-    2     -     1    512M       -       -         root  stopped old
-"""
-EARLY = """\
-   ID   PID VCPUS  MAXMEM  CURMEM     TTY        OWNER NAME
-    1 85075     1    1.0G   1006M   ttyp8         root behunt-1
-    3  1234     1    1.0G    100M   ttyp9         root web - stopping
-    2     -     1    512M       -       -         root old
-"""
-
-
-@pytest.mark.parametrize("text", [LATE, EARLY])
-def test_what_runs(text: str) -> None:
-    found = parse_status(text)
-    assert found == (
-        Vm("behunt-1", "/dev/ttyp8", "running"),
-        Vm("web", "/dev/ttyp9", "stopping"),
-        Vm("old", "", "stopped"),
-    )
-    assert [vm.runs for vm in found] == [True, True, False]
-
-
-def test_nothing_runs() -> None:
-    assert parse_status(LATE.splitlines()[0] + "\n") == ()
-    assert parse_status("") == ()
-
-
-@pytest.mark.parametrize("text", ["vmctl: connect: /var/run/vmd.sock", LATE + "1 2 3\n"])
-def test_something_else_is_said(text: str) -> None:
-    with pytest.raises(ValueError, match="vmctl status said"):
-        parse_status(text)

@@ -6,6 +6,7 @@ same name: whatever became of it, `destroy_args` ends every run.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -96,6 +97,15 @@ def run_args(machine: Machine, console: str) -> list[str]:
 
 def destroy_args(name: str) -> list[str]:
     return ["bhyvectl", f"--vm={name}", "--destroy"]
+
+
+def stop_args(name: str) -> list[str]:
+    """End `name` in whatever state: what runs it shows its name, and leaves the machine there."""
+    return [
+        *("sh", "-c"),
+        f'pkill -KILL -f "^bhyve.* {name}( |\\$)"\n'
+        f"test ! -e {VMM / name} || {shlex.join(destroy_args(name))}",
+    ]
 
 
 def _memory(machine: Machine) -> str:

@@ -1,17 +1,16 @@
-"""A machine as command lines of OpenBSD's vmctl(8), and what it says of them. Pure.
+"""A machine as command lines of OpenBSD's vmctl(8). Pure.
 
 Since OpenBSD 6.6: options come before the name, and `-B` says what to boot from.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import shlex
+from pathlib import PurePosixPath
 
 from behunt.runners.vm.machine import Bus, Disk, From, Kernel, Machine, Nic
 
 _FORMATS = {"raw", "qcow2"}
-_STATE = "STATE"  # a column of later releases
-_COLUMNS = 7  # before it: ID PID VCPUS MAXMEM CURMEM TTY OWNER
 
 
 def start_args(machine: Machine, *, netbooted: bool = False) -> list[str]:
@@ -44,6 +43,24 @@ def stop_args(name: str) -> list[str]:
     return ["vmctl", "stop", "-f", "-w", name]
 
 
+def end_args(name: str, place: PurePosixPath) -> list[str]:
+    """End it in whatever state, and what is mounted in `place`; it may be repeated."""
+    return [
+        *("sh", "-c"),
+        f"{shlex.join(stop_args(name))} >/dev/null 2>&1\n"
+        f"umount -f {place}/root >/dev/null 2>&1\n"
+        f"for vnd in $(vnconfig -l | sed -n 's|: covering {place}/.*||p'); do\n"
+        "  vnconfig -u $vnd\n"
+        "done\n"
+        f"! {shlex.join(status_args(name))} 2>/dev/null | grep -qF {name}",
+    ]
+
+
+def derive_args(base: PurePosixPath, disk: PurePosixPath) -> list[str]:
+    """A disk that holds only what differs from `base`; both are qcow2."""
+    return ["vmctl", "create", "-b", str(base), str(disk)]
+
+
 def _disk(disk: Disk) -> str:
     if disk.bus is not Bus.VIRTIO or disk.format not in _FORMATS:
         raise ValueError(f"vmm(4) has no {disk.format} disk on {disk.bus}")
@@ -57,39 +74,3 @@ def _nic(nic: Nic | None) -> list[str]:
     if nic is None:
         return []
     return ["-i", "1", "-n", nic.tap] if nic.tap else ["-L"]
-
-
-@dataclass(frozen=True, slots=True)
-class Vm:
-    """A line of `vmctl status`. `tty` is its console; empty where it does not run."""
-
-    name: str
-    tty: str
-    state: str  # "running", "stopping", "paused", "stopped"
-
-    @property
-    def runs(self) -> bool:
-        return bool(self.tty)
-
-
-def parse_status(text: str) -> tuple[Vm, ...]:
-    """The machines in what `vmctl status` says. Raises ValueError for anything else."""
-    if not text.strip():  # no machine at all
-        return ()
-    header, *lines = text.splitlines()
-    columns = header.split()
-    if columns[:2] != ["ID", "PID"]:
-        raise ValueError(f"vmctl status said {header!r}")
-    return tuple(_vm(line, stated=_STATE in columns) for line in lines if line.strip())
-
-
-def _vm(line: str, *, stated: bool) -> Vm:
-    words = line.split()
-    if len(words) <= _COLUMNS + stated:
-        raise ValueError(f"vmctl status said {line!r}")
-    tty = "" if words[5] == "-" else f"/dev/{words[5].removeprefix('/dev/')}"
-    usual = "running" if tty else "stopped"
-    if stated:
-        return Vm(words[_COLUMNS + 1], tty, words[_COLUMNS])
-    name, *more = words[_COLUMNS:]  # "web - stopping"
-    return Vm(name, tty, more[-1] if more else usual)
