@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from behunt.cli import be_datasets, be_enter
+from behunt.cli import be_boot, be_datasets, be_enter
 from behunt.cli import options as opt
 from behunt.cli.be_place import by_store, lab_for, named
 from behunt.errors import UsageError
@@ -27,7 +27,7 @@ def be() -> None:
     """
 
 
-for command in (*be_datasets.COMMANDS, *be_enter.COMMANDS):
+for command in (*be_datasets.COMMANDS, *be_enter.COMMANDS, *be_boot.COMMANDS):
     be.add_command(command)
 
 
@@ -223,7 +223,12 @@ Examples:
   behunt be prune --all"""
 )
 @opt.keeping
-@click.option("--older-than", type=click.IntRange(0), metavar="DAYS", help="Also logs of old runs.")
+@click.option(
+    "--older-than",
+    type=click.IntRange(0),
+    metavar="DAYS",
+    help="Also logs of old runs, and states of machines not used since.",
+)
 @click.option("--all", "everything", is_flag=True, help="Also all boot environments.")
 @click.option("--dry-run", "-n", is_flag=True, help="Only print what would go.")
 @click.pass_context

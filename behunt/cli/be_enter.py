@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from behunt.model import BootEnv
     from behunt.runners.protocol import Runner
 
-_in_place = click.option(
+in_place = click.option(
     "--in-place", "-w", is_flag=True, help="Enter the dataset itself: what is changed stays."
 )
-_network = click.option("--network", is_flag=True, help="Let it reach the network.")
+network = click.option("--network", is_flag=True, help="Let it reach the network.")
 _vnet = click.option(
     "--vnet", is_flag=True, help="Give the jail a network stack of its own, with 127.0.0.1."
 )
@@ -47,8 +47,8 @@ Examples:
     show_default=True,
     help="How to get inside: namespace, chroot, jail, or the lightest that isolates.",
 )
-@_in_place
-@_network
+@in_place
+@network
 @opt.verbose
 @click.pass_context
 def shell(ctx: click.Context, /, release: str, **options: Any) -> None:
@@ -71,8 +71,8 @@ Examples:
     )
     @click.argument("name")
     @opt.keeping
-    @_in_place
-    @_network
+    @in_place
+    @network
     @opt.verbose
     @click.pass_context
     def command(ctx: click.Context, /, name: str, **options: Any) -> None:
@@ -99,12 +99,12 @@ def _enter(ctx: click.Context, name: str, options: dict[str, Any], argv: list[st
 
     place = named(name, options)
     with lab_for(ctx, {**options, "store": place.store}) as lab:
-        ready, bootenv = _found(ctx, lab, place.name, options)
+        ready, bootenv = found(ctx, lab, place.name, options)
         code = lend(ready, bootenv, argv, network=options["network"], in_place=options["in_place"])
     ctx.exit(code if code >= 0 else 128 - code)
 
 
-def _found(ctx: click.Context, lab: Lab, name: str, options: dict[str, Any]) -> tuple[Lab, BootEnv]:
+def found(ctx: click.Context, lab: Lab, name: str, options: dict[str, Any]) -> tuple[Lab, BootEnv]:
     """What `name` means, and a lab with the runner to enter it.
 
     That is a boot environment there is, or else a release, which is installed if need be.
