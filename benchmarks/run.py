@@ -16,7 +16,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
-PARTS = ("search", "overhead", "startup", "demo")
+PARTS = ("search", "overhead", "startup", "demo", "vm")
 
 
 def figures(part: str, *words: str) -> Any:
@@ -75,11 +75,30 @@ def table(found: dict[str, Any]) -> str:
         ("`make demo`, nothing installed", f"{demo['cold_s']} s", "four or five installations"),
         ("the same from archives", f"{demo['warm_s']} s", ""),
         ("the same, asked before", f"{demo['answered_s']} s", ""),
+        *_machines(found["vm"]),
     ]
     lines = ["", "| | behunt | beside it |", "| --- | --- | --- |"]
     lines += [f"| {what} | {ours} | {theirs} |" for what, ours, theirs in rows]
     lines += ["", *_search(found["search"]), "", f"Measured on {machine()}, by `make bench`.", ""]
     return "\n".join(lines) + "\n"
+
+
+def _machines(vm: dict[str, Any]) -> list[tuple[str, str, str]]:
+    bare = (
+        f"{vm['bare_s']} s for a bare boot, {vm['runner_s']} s for the runner: {vm['overhead']} ×"
+    )
+    return [
+        (
+            "`behunt run --runner qemu debian-12 -- true`, the first, which boots",
+            f"{vm['first_s']} s",
+            bare,
+        ),
+        (
+            "a later one, which resumes",
+            f"{vm['resumed_s']} s",
+            f"the first: {vm['resumed_ratio']} ×",
+        ),
+    ]
 
 
 def zfs_table(found: dict[str, Any]) -> str:
