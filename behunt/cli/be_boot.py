@@ -64,7 +64,10 @@ def boot(ctx: click.Context, /, name: str, **options: Any) -> None:
 
 
 def _release(lab: Lab, name: str, options: dict[str, Any]) -> Release:
-    """The release that `name` is, or is a boot environment of. Raises BehuntError for no Linux."""
+    """The release that `name` is, or is a boot environment of: one that can be booted.
+
+    Raises BehuntError.
+    """
     from behunt.drive.datasets import called  # noqa: PLC0415
     from behunt.runners.vm.interactive import unfit  # noqa: PLC0415
 
@@ -78,10 +81,10 @@ def _release(lab: Lab, name: str, options: dict[str, Any]) -> Release:
             f"nothing tells which release {name} is, and so what machine it boots in",
             "fill it with `behunt be install -r RELEASE DATASET`",
         )
-    if why := unfit(release):
+    if why := unfit(release, in_place=options["in_place"]):
         raise BehuntError(
             f"cannot boot {release.id} on a terminal: {why}",
-            "`behunt run --runner qemu` may run a test in it",
+            "`behunt doctor` tells what can be booted here (docs/boot.md)",
         )
     return release
 

@@ -70,6 +70,35 @@ def test_the_scripts_are_of_any_shell() -> None:
     assert files["etc/rc.local"] == "sh /behunt/.init\n"
 
 
+TTYS = """\
+# name\tgetty\t\t\t\ttype\tstatus
+console\tnone\t\t\t\tunknown\toff secure
+ttyv0\t"/usr/libexec/getty Pc"\t\txterm\tonifexists secure
+"""
+
+
+@pytest.mark.parametrize(
+    ("port", "state"),
+    [
+        ('ttyu{}\t"/usr/libexec/getty 3wire"\tvt100', "onifconsole secure"),
+        ('ttyu{}\t"/usr/libexec/getty std.9600"\tdialup', "off secure"),
+        ('ttyd{}   "/usr/libexec/getty std.9600" dialup', "off secure"),
+    ],
+)
+def test_somebody_can_log_in_on_the_first_port(port: str, state: str) -> None:
+    second = f"{port.format(1)}\t{state}\n"
+    before = f"{TTYS}{port.format(0)}\t{state}\n{second}"
+    assert freebsd.with_getty(before) == f"{TTYS}{port.format(0)} on secure\n{second}"
+
+
+def test_who_sits_there_finds_no_job() -> None:
+    hardware = hardware_of(release("13.2"))
+    assert freebsd.configured(hardware).keys() - freebsd.console(hardware).keys() == {
+        "etc/rc.local",
+        "behunt/.init",
+    }
+
+
 @pytest.mark.parametrize(("version", "output"), [("7.4", "/dev/cuad1"), ("8.0", "/dev/cuau1")])
 def test_a_serial_port_has_the_name_of_its_driver(version: str, output: str) -> None:
     system = freebsd.system(version)

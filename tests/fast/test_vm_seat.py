@@ -12,7 +12,7 @@ from behunt_cli import executable
 
 from behunt import catalogue
 from behunt.hosts.console import ENDED, Reached
-from behunt.model import BootEnv
+from behunt.model import BootEnv, Release
 from behunt.runners.vm import seat
 from behunt.runners.vm.interactive import Order, machine_of, merged, panic, unfit
 from behunt.runners.vm.linux import Kernel
@@ -103,8 +103,13 @@ def test_a_panic_is_told_in_the_kernels_words(tmp_path: Path, shown: str, why: s
     assert panic(Reached(ENDED, "the console ended", "", 1.0), transcript) == ""
 
 
-def test_what_is_no_linux_is_refused() -> None:
-    freebsd = catalogue.find(catalogue.load("freebsd"), "13.2", os="freebsd", arch="amd64")
-    assert unfit(RELEASE) == ""
-    assert "only Linux" in unfit(freebsd)
+def named(os: str, version: str) -> Release:
+    return catalogue.find(catalogue.load(os), version, os=os, arch="amd64")
+
+
+def test_what_cannot_be_booted_is_refused() -> None:
+    assert unfit(RELEASE, in_place=True) == ""
     assert "amd64 or i386" in unfit(replace(RELEASE, arch="arm64"))
+    assert "only Linux" in unfit(named("openbsd", "7.5"))
+    assert "boots from a copy" in unfit(named("freebsd", "13.2"), in_place=True)
+    assert "FreeBSD 7.1" in unfit(named("freebsd", "6.4"))

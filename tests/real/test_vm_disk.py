@@ -12,7 +12,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import pexpect
 import pytest
+from behunt_cli import COMMAND, Behunt
 from guest import debian
 from release_sets import freebsd_world, kernel_file, manifest, txz
 
@@ -66,6 +68,18 @@ halt
 MODULES = "part_gpt ufs1 tar serial terminal echo cat read halt linux boot"
 
 
+BOOT = 120  # seconds, on a machine however busy
+TTYS = b'ttyu0 "/usr/libexec/getty 3wire" vt100 onifconsole secure\n'
+SEAT = """
+serial --unit=0
+terminal_output serial
+terminal_input console
+cat (hd0,gpt1)/etc/ttys
+echo "login:"
+read name
+echo "good bye"
+halt
+"""
 # FreeBSD's part in a whole run, played by a Linux whose devices and programs are called alike. Its
 # tar(1) must see the disk as it is, as a raw device shows it; it would read all of it.
 INIT = """#!/bin/busybox sh
@@ -333,3 +347,28 @@ def test_a_whole_run(home: Home, tmp_path: Path) -> None:
         trial = answer(lab, release("13.2"), missing).trial
         assert trial.outcome is Outcome.BROKEN
         assert "no-such-program" in trial.reason
+
+
+def test_a_user_sits_at_one(tmp_path: Path) -> None:
+    pub = published(tmp_path, "13.2", {"boot/loader.efi": grub(tmp_path, SEAT), "etc/ttys": TTYS})
+    behunt = Behunt.below(tmp_path)
+    program, *args = [*COMMAND, "be", "boot", "--mirror", str(pub), "freebsd-13.2"]
+    with pexpect.spawn(
+        program,
+        args,
+        cwd=str(behunt.place),
+        env=behunt.environment(),
+        encoding="utf-8",
+        timeout=BOOT,
+    ) as user:
+        user.expect_exact('ttyu0 "/usr/libexec/getty 3wire" vt100 on secure')
+        user.expect_exact("login:")
+        user.sendline("root")
+        user.expect_exact("good bye")
+        user.expect(pexpect.EOF)
+        user.wait()
+        assert user.exitstatus == 0
+    assert list((behunt.home / "clones").iterdir()) == []
+    refused = behunt("be", "boot", "--mirror", pub, "--in-place", "freebsd-13.2")
+    assert refused.code == 1
+    assert "it boots from a copy" in refused.err

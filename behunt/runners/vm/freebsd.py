@@ -7,6 +7,7 @@ environment's own: pmbr and gptboot(8) for a BIOS, since 7.1, and loader.efi(8) 
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,6 +35,8 @@ _SIZE = 1900  # MiB
 _FILES = 100_000  # that a run can make
 _MAKE_TIME = 900.0  # seconds
 _JOB = f"{AT}/.init"
+# name, "getty", type, then off, on or onifconsole, and the rest; ttyu of uart(4), ttyd of sio(4)
+_PORT = re.compile(r'^(tty[ud]0[ \t]+"[^"]*"[ \t]+\S+)[ \t].*$', re.MULTILINE)
 _BIOS, _EFI = ("boot/pmbr", "boot/gptboot", "boot/loader"), ("boot/loader.efi",)
 
 # $1 layers, $2 an empty directory to see them through, $3 the image, $4 MiB, $5 free files
@@ -70,7 +73,20 @@ def boot(place: Path) -> Boot:
 
 def make(release: Release, clone: Clone, hardware: Hardware, place: Path) -> None:
     """Fill `place`, an empty directory. Raises InstallError and HostError."""
-    trees = [Path(tree) for tree in clone.lower or (clone.root,)]
+    _make(release, clone, hardware, place, configured(hardware, system(release.version)))
+
+
+def make_seat(release: Release, clone: Clone, hardware: Hardware, place: Path) -> None:
+    """As `make`, of a machine that has no job: somebody logs in on its console."""
+    ttys = "".join(path.read_text("latin-1") for path in _found(_trees(clone), ["etc/ttys"]))
+    files = {**console(hardware), "etc/ttys": with_getty(ttys)}
+    _make(release, clone, hardware, place, files)
+
+
+def _make(
+    release: Release, clone: Clone, hardware: Hardware, place: Path, files: Mapping[str, str]
+) -> None:
+    trees = _trees(clone)
     kernel = release.trait("kernel_path", "/boot/kernel/kernel").lstrip("/")
     if not _found(trees, [kernel]):
         raise InstallError(
@@ -80,7 +96,7 @@ def make(release: Release, clone: Clone, hardware: Hardware, place: Path) -> Non
     hardware = replace(hardware, firmware=_firmware(release, trees, hardware))
     with tempfile.TemporaryDirectory(dir=place) as scratch:
         root = Path(scratch) / "root.ufs"
-        _write_root(release, trees, hardware, clone.stage, root)
+        _write_root(release, [_laid(files, Path(scratch)), *trees], clone.stage, root)
         programs = _found(trees, _BIOS)
         partitions = [gpt.Partition("freebsd-ufs", "root", root), *_loaders(trees, Path(scratch))]
         gpt.write(place / ROOT, partitions, programs[0].read_bytes() if programs else b"")
@@ -90,9 +106,20 @@ def make(release: Release, clone: Clone, hardware: Hardware, place: Path) -> Non
 def configured(hardware: Hardware, system: System = FREEBSD) -> Mapping[str, str]:
     """Files over those of the boot environment: its serial console, its root, and the job.
 
+    rc.local is run before anybody can log in (rc.d/local), and does not return.
+    """
+    return {
+        **console(hardware),
+        "etc/rc.local": f"sh {_JOB}\n",
+        _JOB.lstrip("/"): waiting(system, hardware.device_of(1)),
+    }
+
+
+def console(hardware: Hardware) -> Mapping[str, str]:
+    """Files for its serial console, and its root.
+
     loader.conf.local and rc.conf.local are read after what they add to (loader.conf(5),
-    rc.conf(5)); boot.config is gptboot's, which hands its -h on. rc.local is run before anybody
-    can log in (rc.d/local), and does not return.
+    rc.conf(5)); boot.config is gptboot's, which hands its -h on.
     """
     root = f"{hardware.device_of(0)}p1"
     return {
@@ -107,9 +134,12 @@ def configured(hardware: Hardware, system: System = FREEBSD) -> Mapping[str, str
             'sendmail_enable="NONE"\ncron_enable="NO"\ndumpdev="NO"\n'
             'ifconfig_DEFAULT="SYNCDHCP"\nbackground_fsck="NO"\n'
         ),
-        "etc/rc.local": f"sh {_JOB}\n",
-        _JOB.lstrip("/"): waiting(system, hardware.device_of(1)),
     }
+
+
+def with_getty(ttys: str) -> str:
+    """ttys(5) with a login on the first serial port, which is off in old ones."""
+    return _PORT.sub(r"\1 on secure", ttys)
 
 
 def recipe() -> str:
@@ -144,18 +174,20 @@ def _loaders(trees: list[Path], scratch: Path) -> Iterator[gpt.Partition]:
         yield gpt.Partition("efi", "efi", volume)
 
 
-def _write_root(
-    release: Release, trees: list[Path], hardware: Hardware, stage: str, image: Path
-) -> None:
-    """A file system of what the trees show together, with what is configured on top."""
-    own = image.with_name("configured")
-    for name, content in configured(hardware, system(release.version)).items():
+def _laid(files: Mapping[str, str], scratch: Path) -> Path:
+    own = scratch / "configured"
+    for name, content in files.items():
         path = own / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content, encoding="ascii")
+        path.write_text(content, encoding="latin-1")
     for path in (own, *own.rglob("*")):  # whatever the umask is
         path.chmod(0o755 if path.is_dir() else 0o644)
-    words = [":".join(map(str, (own, *trees))), stage, str(image), str(_SIZE), str(_FILES)]
+    return own
+
+
+def _write_root(release: Release, trees: Sequence[Path], stage: str, image: Path) -> None:
+    """A file system of what the trees show together, the first on top."""
+    words = [":".join(map(str, trees)), stage, str(image), str(_SIZE), str(_FILES)]
     host = LocalHost(Sandbox(namespaces=("mount",)), "image")
     done = host.run(["sh", "-c", _IMAGE, "sh", *words], timeout=_MAKE_TIME)
     if "larger than the maxsize" in done.err:  # it looks before it writes
@@ -164,6 +196,10 @@ def _write_root(
             "install fewer sets with --set: base and kernel do (docs/vm.md)",
         )
     checked(done)
+
+
+def _trees(clone: Clone) -> list[Path]:
+    return [Path(tree) for tree in clone.lower or (clone.root,)]
 
 
 def _found(trees: list[Path], names: Sequence[str]) -> list[Path]:

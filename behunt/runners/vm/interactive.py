@@ -1,4 +1,7 @@
-"""A Linux machine to sit at: its root is the clone itself, by 9p, and its console a terminal."""
+"""A machine to sit at, whose console is a terminal.
+
+The root of a Linux is the clone itself, by 9p; that of a FreeBSD is on a disk made of it.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,23 @@ from behunt.hosts.dialogue import Row
 from behunt.hosts.sandbox import Sandbox, overlay_options
 from behunt.hosts.transcript import Transcript
 from behunt.model import Release
-from behunt.runners.vm import accel, eras, linux, seat
+from behunt.runners.vm import accel, eras, firmware, freebsd, linux, made, seat
 from behunt.runners.vm.initrd import initrd, needed
-from behunt.runners.vm.machine import Kernel, Machine, Nic, Share
+from behunt.runners.vm.machine import (
+    Disk,
+    Firmware,
+    From,
+    Hardware,
+    Kernel,
+    Machine,
+    Nic,
+    Share,
+)
 from behunt.runners.vm.qemu_args import qemu_args
 from behunt.runners.vm.running import MONITOR, SERIAL, Running
 from behunt.storage.protocol import Clone
 
+_FROM_DISK = "freebsd"
 _NEEDED = ("virtio_pci", "9pnet_virtio", "9p")
 # The last line of a panic, in every kernel since 2.2 (kernel/panic.c).
 _LOST = Row(regex=r"Rebooting in \d+ seconds?\.\.", reached="panicked")
@@ -48,11 +61,15 @@ class Order:
     network: bool = False
 
 
-def unfit(release: Release) -> str:
+def unfit(release: Release, *, in_place: bool = False) -> str:
     """Why `release` cannot be booted to sit at; empty if it can."""
-    if KERNELS.get(release.os) != "Linux":
-        return "only Linux mounts its root by 9p, and a disk to sit at is not made yet"
-    return eras.unfit(release)
+    if KERNELS.get(release.os) == "Linux":
+        return eras.unfit(release)
+    if release.os != _FROM_DISK:
+        return f"only Linux mounts its root by 9p, and no disk is made that {release.os} boots from"
+    if in_place:
+        return "it boots from a copy, so what is changed there cannot stay: leave out --in-place"
+    return eras.unfit(release) or freebsd.unfit(release)
 
 
 @contextlib.contextmanager
@@ -64,24 +81,49 @@ def started(
     `machines` is where fetched kernels are kept, `scratch` an empty directory. Raises HostError,
     and InstallError where there is no kernel.
     """
+    foreign = release.os == _FROM_DISK
+    if foreign:
+        machine = _from_disk(release, clone, order, scratch)
+    else:
+        machine = _shared(release, clone, order, machines, scratch)
+    qemu = accel.installed()
+    emulator = accel.emulator(qemu, accel.acceleration(qemu, machines / "accelerator.json"))
+    sockets = {"serial": PurePosixPath(SERIAL), "qmp": PurePosixPath(MONITOR)}
+    argv = qemu_args(machine, emulator, **sockets)
+    with Running(
+        argv if foreign else merged(clone, argv),
+        scratch,
+        Transcript(scratch / "console"),
+        deaths=() if foreign else [_LOST],  # who sits there may look into a panic by ddb(4)
+        network=order.network,
+    ) as running:
+        yield running
+
+
+def _from_disk(release: Release, clone: Clone, order: Order, scratch: Path) -> Machine:
+    place = scratch / "machine"
+    place.mkdir()
+    freebsd.make_seat(release, clone, _ordered(eras.hardware_of(release), order), place)
+    hardware = made.read(place).hardware
+    return Machine(
+        name=order.hostname,
+        hardware=hardware,
+        boot=From.DISK,
+        disks=(Disk(PurePosixPath(place / made.ROOT), hardware.disk),),
+        nic=_nic(hardware, order),
+        uefi=firmware.uefi() if hardware.firmware is Firmware.UEFI else None,
+        reboots=True,
+    )
+
+
+def _shared(release: Release, clone: Clone, order: Order, machines: Path, scratch: Path) -> Machine:
     trees = [Path(tree) for tree in clone.lower or (clone.root,)]
     kernel = linux.installed(trees)
     own = kernel is not None
     kernel = kernel or _fetched(release, clone, machines, scratch)
     machine = machine_of(release, clone, kernel, order, scratch, own=own)
     (scratch / "initrd").write_bytes(_initrd(kernel, machine.hardware.nic, order, own=own))
-    qemu = accel.installed()
-    emulator = accel.emulator(qemu, accel.acceleration(qemu, machines / "accelerator.json"))
-    sockets = {"serial": PurePosixPath(SERIAL), "qmp": PurePosixPath(MONITOR)}
-    argv = qemu_args(machine, emulator, **sockets)
-    with Running(
-        merged(clone, argv),
-        scratch,
-        Transcript(scratch / "console"),
-        deaths=[_LOST],
-        network=order.network,
-    ) as running:
-        yield running
+    return machine
 
 
 def panic(end: Reached, transcript: Path) -> str:
@@ -95,8 +137,7 @@ def panic(end: Reached, transcript: Path) -> str:
 def machine_of(
     release: Release, clone: Clone, kernel: linux.Kernel, order: Order, scratch: Path, *, own: bool
 ) -> Machine:
-    era = eras.hardware_of(release)
-    hardware = replace(era, memory=order.memory or era.memory, cpus=order.cpus or era.cpus)
+    hardware = _ordered(eras.hardware_of(release), order)
     root = Share(seat.ROOT, PurePosixPath(clone.root or f"{clone.stage}/m"))
     modules = Share(seat.MODULES, PurePosixPath(kernel.modules), readonly=True)
     return Machine(
@@ -104,9 +145,17 @@ def machine_of(
         hardware=hardware,
         boot=Kernel(PurePosixPath(kernel.image), PurePosixPath(scratch / "initrd"), seat.APPEND),
         shares=(root,) if own else (root, modules),
-        nic=Nic(hardware.nic, closed=False) if order.network else None,
+        nic=_nic(hardware, order),
         reboots=True,
     )
+
+
+def _ordered(era: Hardware, order: Order) -> Hardware:
+    return replace(era, memory=order.memory or era.memory, cpus=order.cpus or era.cpus)
+
+
+def _nic(hardware: Hardware, order: Order) -> Nic | None:
+    return Nic(hardware.nic, closed=False) if order.network else None
 
 
 def merged(clone: Clone, argv: list[str]) -> list[str]:
@@ -142,13 +191,13 @@ def _fetched(release: Release, clone: Clone, machines: Path, scratch: Path) -> l
             return kernel
     final = machines / f"{identity}-kernel"
     with tempfile.TemporaryDirectory(dir=machines, prefix=f".make.{clone.name}.") as place:
-        made = Path(place) / "made"
-        made.mkdir()
-        kernel = linux.fetched(release, clone, made, merged=merged)
+        layer = Path(place) / "layer"
+        layer.mkdir()
+        kernel = linux.fetched(release, clone, layer, merged=merged)
         with contextlib.suppress(OSError):  # another behunt was faster
-            made.rename(final)
+            layer.rename(final)
     return replace(
         kernel,
-        image=final / kernel.image.relative_to(made),
-        modules=final / kernel.modules.relative_to(made),
+        image=final / kernel.image.relative_to(layer),
+        modules=final / kernel.modules.relative_to(layer),
     )
