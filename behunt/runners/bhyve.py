@@ -23,7 +23,7 @@ from behunt.runners.vm.bhyve_disk import ONE_PORT, Disks
 from behunt.runners.vm.consoles import deaths
 from behunt.runners.vm.job import System
 from behunt.runners.vm.machine import Disk, From, Hardware, Machine
-from behunt.runners.vm.started import Started
+from behunt.runners.vm.started import CONSOLE, Started
 from behunt.storage.home import token_in
 from behunt.storage.protocol import Clone
 
@@ -125,7 +125,7 @@ class _Booting:
         dead = deaths(_OS, reboots=True)
         with self.disks.cloned() as root:
             launch = launched(_machine(self.name, self.disks.hardware, root))
-            transcript = Transcript(directory / "console")
+            transcript = Transcript(directory / CONSOLE)
             with Away(self.host, launch, exchange, transcript, deaths=dead, sink=sink) as away:
                 yield away
 

@@ -28,18 +28,18 @@ from behunt.runners.namespace import sandbox_of
 from behunt.runners.protocol import Inside, Setup
 from behunt.runners.vm import accel, eras, firmware, made
 from behunt.runners.vm.consoles import deaths
-from behunt.runners.vm.course import BOOTS, booted
+from behunt.runners.vm.course import BOOT, BOOTS, EMULATED, boot
 from behunt.runners.vm.families import FAMILIES, Family
 from behunt.runners.vm.guest import Guest
 from behunt.runners.vm.job import MARK, READY
 from behunt.runners.vm.machine import Disk, Firmware, Hardware, Machine, Nic
 from behunt.runners.vm.qemu_args import Emulator, qemu_args
 from behunt.runners.vm.running import MONITOR, OUTPUT, SERIAL, Running
+from behunt.runners.vm.started import CONSOLE
 from behunt.storage.protocol import Clone
 
 _ROOM = 1 << 30  # bytes of the exchange disk; sparse
 _MEMORY, _DISK = "memory", "root.qcow2"  # of a kept state
-_TRANSCRIPT = "console"
 _WAITS = Row(text=f"{MARK} {READY}", reached=READY)
 _ANSWER = 30.0  # seconds until a machine that is resumed says that it is there
 
@@ -113,6 +113,7 @@ class QemuRunner:
             setup.limits,
             self.name,
             self.boots if setup.reboots else 1,
+            machine.patience,
         )
         with contextlib.ExitStack() as stack:
             files: Host = guest
@@ -147,15 +148,16 @@ class _Booting:
     setup: Setup
 
     def started(self, directory: Path, exchange: Path, sink: Sink | None) -> Running:
-        """One that waits for its job, or is about to boot."""
-        state = self.state(exchange)
+        """One that waits for its job, or is about to boot. ConsoleError if it does not come up."""
+        state = self.state(directory / CONSOLE, exchange)
         if state is not None:
             with contextlib.suppress(HostError, ConsoleError):
                 return self._resumed(state, directory, exchange, sink)
             shutil.rmtree(state, ignore_errors=True)
-        return self._running(self._machine(self._root(), exchange), directory, sink)
+        machine = self._machine(self._root(), exchange)
+        return self._running(machine, directory, directory / CONSOLE, sink)
 
-    def state(self, exchange: Path) -> Path | None:
+    def state(self, console: Path, exchange: Path) -> Path | None:
         """The directory with the kept state, made now if it is not there; None if it cannot be."""
         final = self.place / f"state-{self._key()}"
         with _alone(self.place / "lock"):
@@ -166,27 +168,26 @@ class _Booting:
                     place = Path(scratch) / "state"
                     place.mkdir()
                     try:
-                        self._save(place, exchange)
-                    except (HostError, ConsoleError):
+                        self._save(place, console, exchange)
+                    except HostError:
                         return None
                     place.rename(final)
             os.utime(final)  # for `behunt be prune`, which removes what is not used
         return final
 
-    def _save(self, place: Path, exchange: Path) -> None:
+    def _save(self, place: Path, console: Path, exchange: Path) -> None:
         disk = place / _DISK
         create = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw"]
         LocalHost().run([*create, "-b", str(self.place / made.ROOT), str(disk)], check=True)
         root = Disk(PurePosixPath(disk), self.hardware.disk, "qcow2")
-        with self._running(self._machine(root, exchange), place, None) as running:
-            if (end := booted(running)) is not None:
-                raise ConsoleError(end.reason)
+        with self._running(self._machine(root, exchange), place, console, None) as running:
+            boot(running, self.patience)
             running.save(str(place / _MEMORY))
 
     def _resumed(self, state: Path, directory: Path, exchange: Path, sink: Sink | None) -> Running:
         root = Disk(PurePosixPath(state / _DISK), self.hardware.disk, "qcow2", scratch=True)
         machine = replace(self._machine(root, exchange), resumed=True)
-        running = self._running(machine, directory, sink)
+        running = self._running(machine, directory, directory / CONSOLE, sink)
         try:
             running.load(str(state / _MEMORY))
             _asked(running)
@@ -195,15 +196,22 @@ class _Booting:
             raise
         return running
 
-    def _running(self, machine: Machine, directory: Path, sink: Sink | None) -> Running:
+    def _running(
+        self, machine: Machine, directory: Path, console: Path, sink: Sink | None
+    ) -> Running:
         return Running(
             self._argv(machine),
             directory,
-            Transcript(directory / _TRANSCRIPT),
+            Transcript(console),
             deaths=deaths(self.made.os, up=machine.resumed, reboots=machine.reboots),
             network=self.setup.network,
             sink=sink,
         )
+
+    @property
+    def patience(self) -> float:
+        """Seconds that it has to boot."""
+        return EMULATED if self.emulator.accelerator == "tcg" else BOOT
 
     @property
     def family(self) -> Family:

@@ -24,7 +24,7 @@ from behunt.runners.vm.consoles import deaths
 from behunt.runners.vm.job import MARK, READY, System
 from behunt.runners.vm.machine import Bus, Disk, Kernel, Machine
 from behunt.runners.vm.openbsd import OPENBSD
-from behunt.runners.vm.started import Started
+from behunt.runners.vm.started import CONSOLE, Started
 from behunt.runners.vm.vmm_args import derive_args, end_args, start_args
 from behunt.runners.vm.vmm_disk import Kept
 from behunt.storage.home import token_in
@@ -114,7 +114,7 @@ class _Booting:
 
     @contextlib.contextmanager
     def __call__(self, directory: Path, exchange: Path, sink: Sink | None) -> Iterator[Started]:
-        transcript = Transcript(directory / "console")
+        transcript = Transcript(directory / CONSOLE)
         launch = launched(self.name, self.kept)
         dead = (*deaths(_OS, reboots=True), _REBOOTED)
         with Away(self.host, launch, exchange, transcript, deaths=dead, sink=sink) as away:

@@ -111,6 +111,7 @@ def reached(state: str, said: str, *, dead: bool = False) -> Reached:
 
 GONE = reached("ended", "the console ended")
 OOPS = reached("panicked", "[    1.5] Kernel panic - not syncing: x", dead=True)
+MIXED = reached("panicked", "PID must b[    3.1] Kernel panic - not syncing: x", dead=True)
 STARTED = {"started": ""}
 
 
@@ -122,6 +123,7 @@ STARTED = {"started": ""}
         (Came(started=True, timed_out=True, seconds=7.1), STARTED, "timed out after 7 s"),
         (Came(), {"failed": "cannot execute x: No such file"}, "cannot execute x: No such file"),
         (Came(end=OOPS), {}, "did not boot: panicked: Kernel panic - not syncing: x"),
+        (Came(end=MIXED), {}, "did not boot: panicked: Kernel panic - not syncing: x"),
         (Came(end=GONE, went="it powered off"), {}, "did not boot: it powered off"),
         (Came(end=GONE, lost="QEMU ended"), {}, "did not boot: QEMU ended"),
         (Came(silent="nothing came"), {}, "did not boot: nothing came"),
@@ -136,6 +138,7 @@ def test_how_the_command_ended(came: Came, said: dict[str, str], how: str) -> No
     ("came", "panic"),
     [
         (Came(end=OOPS), "Kernel panic - not syncing: x"),
+        (Came(end=MIXED), "Kernel panic - not syncing: x"),
         (Came(end=GONE, went="it rebooted"), "the machine went down under the test: it rebooted"),
         (Came(silent="it takes nothing"), "the machine went down under the test: it takes nothing"),
     ],

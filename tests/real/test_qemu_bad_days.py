@@ -126,8 +126,11 @@ def test_one_that_cannot_boot_is_broken(lab: Lab, tmp_path: Path) -> None:
 def killer(number: signal.Signals) -> Sink:
     """Sends a signal to QEMU once the test prints something."""
 
-    def take(_: bytes) -> None:
-        for pid in below(os.getpid()):
+    said = bytearray()
+
+    def take(data: bytes) -> None:
+        said.extend(data)  # which comes a byte at a time
+        for pid in below(os.getpid()) if said == b"up\n" else ():
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended
                 if b"qemu-system" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]:
                     os.kill(pid, number)

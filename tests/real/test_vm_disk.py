@@ -300,6 +300,22 @@ def test_a_kept_machine_that_is_no_good_is_booted_instead(home: Home, tmp_path: 
         assert kept(lab, "12.4")[1] == []
 
 
+def test_a_machine_that_does_not_come_up_is_told_with_its_console(
+    home: Home, tmp_path: Path
+) -> None:
+    """This one waits for nobody."""
+    dead = GPTBOOT.replace(bytes.fromhex("a801 74fb"), bytes.fromhex("a801 9090"))
+    dead = dead.replace(b"behunt: ready", b"cannot find k")
+    pub = published(tmp_path, "12.4", {**BIOS, "boot/gptboot": dead})
+    settings = Settings(mirror=str(pub), fresh=True, retries=0)
+    with opened(home.path, "qemu", settings=settings) as lab:
+        trial = answer(lab, release("12.4"), Test("t", ("true",))).trial
+        assert trial.outcome is Outcome.BROKEN
+        assert trial.reason == "the test never started: did not boot: it powered off"
+        assert "cannot find k" in Path(trial.log).read_text()
+        assert kept(lab, "12.4")[1] == []
+
+
 def like_freebsd(scratch: Path) -> dict[str, bytes]:
     """What boots a Linux that does as a FreeBSD does."""
     of = debian.kernel(debian.root())

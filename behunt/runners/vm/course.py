@@ -14,7 +14,8 @@ from behunt.hosts.protocol import Completed
 from behunt.runners.vm.job import DONE, MARK, READY
 from behunt.runners.vm.started import Started
 
-BOOT = 600.0  # seconds until a machine waits for its job: an emulated one, beside many others
+BOOT = 180.0  # seconds until a machine waits for its job
+EMULATED = 600.0  # the same of an emulated one, beside many others
 BOOTS = 8  # of one run, where its test may reboot the machine
 _ANSWER = 60.0  # seconds until it has taken the job
 _BACK = 300.0  # seconds until it has put what came of it on the disk
@@ -26,7 +27,8 @@ _WORDS = {
 }
 # What a guest can do, in QEMU's words (ShutdownCause of qapi/run-state.json) and in ours.
 _WENT = {"guest-shutdown": "it powered off", "guest-reset": "it rebooted"}
-_STAMP = re.compile(r"^\[ *\d+\.\d+\] ")  # the kernel's time
+# The kernel's time, and what somebody else was about to say on the same line.
+_STAMP = re.compile(r"^.*?\[ *\d+\.\d+\] ")
 
 
 @dataclass(slots=True)
@@ -49,23 +51,35 @@ class Came:
     endless: bool = False
 
 
-def booted(running: Started) -> Reached | None:
-    """Let it run until it waits for its job; how it ended, if it does not come so far.
-
-    Raises ConsoleError where it comes nowhere in time.
-    """
+def boot(running: Started, patience: float = BOOT) -> None:
+    """Let it run until it waits for its job. Raises ConsoleError, which says why it does not."""
     running.monitor.go_on()
     if running.resumed:
-        return None
-    up = running.console.play([_WAITS], time.monotonic() + BOOT)
-    return None if up.state == READY else up
+        return
+    up = running.console.play([_WAITS], time.monotonic() + patience)
+    if up.state != READY:
+        went, lost = _gone(running, up)
+        raise ConsoleError(_why(Came(end=up, went=went, lost=lost)))
+
+
+def _gone(running: Started, end: Reached) -> tuple[str, str]:
+    """How its machine went down, or why what runs it gave out; nothing if it is still there."""
+    if end.state != ENDED:
+        return "", ""
+    why = running.monitor.ended(_GONE) or "it was killed"
+    if went := _WENT.get(why, ""):
+        return went, ""
+    return "", f"{running.monitor.hypervisor} ended under the machine: {why}"
 
 
 class Course:
     """One run. `number` marks what its job tells; the machine may boot so many times in it."""
 
-    def __init__(self, running: Started, number: str, boots: int = 1) -> None:
+    def __init__(
+        self, running: Started, number: str, boots: int = 1, patience: float = BOOT
+    ) -> None:
         self.came = Came()
+        self._patience = patience
         self._running = running
         self._boots = boots
         self._booted = 0
@@ -79,11 +93,9 @@ class Course:
     def follow(self, timeout: float) -> Came:
         """Let the machine do its job, and cut its power. Raises HostError."""
         try:
-            if (up := booted(self._running)) is not None:
-                self._ended(up)
-            else:
-                self._let_go()
-                self._ran(timeout)
+            boot(self._running, self._patience)
+            self._let_go()
+            self._ran(timeout)
             self._running.end()
         except ConsoleError as error:
             self.came.silent = error.message
@@ -140,12 +152,7 @@ class Course:
         self._over()
         self.came.end = end
         self.came.endless = end.state == READY
-        if end.state == ENDED:
-            why = self._running.monitor.ended(_GONE)
-            self.came.went = _WENT.get(why or "", "")
-            if not self.came.went:
-                name = self._running.monitor.hypervisor
-                self.came.lost = f"{name} ended under the machine: {why or 'it was killed'}"
+        self.came.went, self.came.lost = _gone(self._running, end)
 
 
 def completed(argv: Sequence[str], came: Came, said: Mapping[str, str]) -> Completed:

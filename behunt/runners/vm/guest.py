@@ -12,17 +12,17 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from behunt.errors import HostError
+from behunt.errors import ConsoleError, HostError
 from behunt.hosts.pipes import Kept
 from behunt.hosts.protocol import CLEAN_ENV, Completed, Sink, Stdin, checked
 from behunt.model import UNLIMITED, Limits
 from behunt.runners.job import told
 from behunt.runners.protocol import AT
 from behunt.runners.vm import exchange_disk
-from behunt.runners.vm.course import Course, completed
+from behunt.runners.vm.course import BOOT, Came, Course, completed
 from behunt.runners.vm.exchange_disk import File
 from behunt.runners.vm.job import JOB, TOLD, System, job
-from behunt.runners.vm.started import Started
+from behunt.runners.vm.started import CONSOLE, Started
 
 _OUT_OF_MEMORY = re.compile(
     r"Out of memory: Kill|deadlocked on memory|was killed: (?:out of swap|failed to reclaim)"
@@ -34,10 +34,12 @@ _TOLD = 1 << 20  # bytes looked at of the end of what a machine said
 class Guest:
     """`start` gives a machine whose exchange disk is at this path, which waits or will soon.
 
-    `exchange` is the directory shared with the inside: what is there goes in, and comes back as it
-    is then; its test may boot the machine `boots` times. After a run `kernel` is what uname -r
-    says in there, `full` whether its disk was, `short` whether its memory ran out, `endless`
-    whether it booted too often, and `lost` why QEMU could not let it run to its end.
+    It has a directory for its transcript, and raises ConsoleError if the machine did not come up;
+    one that is about to has `patience` seconds for it. `exchange` is the directory shared with the
+    inside: what is there goes in, and comes back as it is then; its test may boot the machine
+    `boots` times. After a run `kernel` is what uname -r says in there, `full` whether its disk was,
+    `short` whether its memory ran out, `endless` whether it booted too often, and `lost` why QEMU
+    could not let it run to its end.
     """
 
     system: System
@@ -48,6 +50,7 @@ class Guest:
     limits: Limits = UNLIMITED
     name: str = "qemu"
     boots: int = 1
+    patience: float = BOOT
     kernel: str = field(default="", init=False)
     full: bool = field(default=False, init=False)
     short: bool = field(default=False, init=False)
@@ -83,11 +86,13 @@ class Guest:
             disk = Path(scratch) / "exchange.img"
             exchange_disk.write(disk, _files(self.exchange, script), self.room)
             kept = Kept()
-            with self.start(Path(scratch), disk, sink or kept) as running:
-                transcript = running.console.transcript
-                came = Course(running, number, self.boots).follow(timeout)
+            try:
+                with self.start(Path(scratch), disk, sink or kept) as running:
+                    came = Course(running, number, self.boots, self.patience).follow(timeout)
+            except ConsoleError as error:
+                came = Came(silent=error.message)
             said = came.said | self._brought(disk, number)
-            console = _last(transcript.path)
+            console = _last(Path(scratch) / CONSOLE)
         done = replace(completed(argv, came, said), out=kept.text())
         self.kernel = said.get("kernel", self.kernel)
         self.full = "full" in said

@@ -6,6 +6,8 @@ from typing import Protocol, Self
 
 from behunt.hosts.console import Console
 
+CONSOLE = "console"  # the transcript, in the directory of a machine
+
 
 class Power(Protocol):
     """What a hypervisor says of its machine, in QEMU's words."""
