@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 
 from behunt.errors import HostError
 from behunt.hosts.confined import Confined
@@ -30,6 +31,8 @@ _STARVED = "UML ran out of memory on the host side"  # or of mappings: vm.max_ma
 # older way of saving registers.
 _XSTATE = "ptrace set fp regs failed"
 _needs_small_xstate: set[tuple[str, ...]] = set()
+# That way saves no register of AVX-512: what glibc does with them comes out wrong.
+_WITHOUT_AVX512 = "glibc.cpu.hwcaps=-AVX512F,-AVX512VL,-AVX512BW"
 
 
 def without_xstate() -> bytes:
@@ -86,22 +89,11 @@ class Machine:
     ) -> Completed:
         if stdin:
             raise HostError("a User-mode Linux machine has no standard input to give")
-        job = AT / f".behunt-{secrets.token_hex(8)}"
         whole = {**CLEAN_ENV, **(env or {})}
-        script = job_script(
-            argv,
-            whole,
-            cwd,
-            job,
-            hostname=self.hostname,
-            timeout=timeout,
-            processes=self.processes,
-        )
-        self._put(job, script)
-        machine, told, console = self._boot(job, timeout, sink)
+        machine, told, console = self._boot(argv, whole, cwd, timeout, sink)
         if _XSTATE in console and "started" not in told:
             _needs_small_xstate.add(self.keeper.session.sandbox.lower)
-            machine, told, console = self._boot(job, timeout, sink)
+            machine, told, console = self._boot(argv, whole, cwd, timeout, sink)
         done = completed(argv, machine, told, console)
         self.kernel = told.get("kernel", self.kernel)
         self.short = _OUT_OF_MEMORY.search(console) is not None
@@ -111,13 +103,31 @@ class Machine:
         return checked(done) if check else done
 
     def _boot(
-        self, job: PurePosixPath, timeout: float, sink: Sink | None
+        self,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        cwd: str,
+        timeout: float,
+        sink: Sink | None,
     ) -> tuple[Completed, dict[str, str], str]:
         """(how the kernel's process ended, what the job told, what the kernel said last)."""
         small = self.keeper.session.sandbox.lower in _needs_small_xstate
+        # The kernel hands on what it does not know.
+        more = {"GLIBC_TUNABLES": _WITHOUT_AVX512} if small else {}
+        job = AT / f".behunt-{secrets.token_hex(8)}"
+        script = job_script(
+            argv,
+            {**more, **env},
+            cwd,
+            job,
+            hostname=self.hostname,
+            timeout=timeout,
+            processes=self.processes,
+        )
+        self._put(job, script)
         machine = self.keeper.session.run(
             # Its words go to a file: what the test prints goes to behunt as it comes.
-            ["sh", "-c", 'exec "$@" 2>"$0"', _console(job), *arguments(job, self.memory)],
+            ["sh", "-c", 'exec "$@" 2>"$0"', _console(job), *arguments(job, self.memory, more)],
             # In the clone: where the machine keeps its memory.
             env={**CLEAN_ENV, "TMPDIR": "/tmp"},  # noqa: S108
             cwd="/",
@@ -163,8 +173,13 @@ def _console(job: PurePosixPath) -> str:
     return f"{job}.console"
 
 
-def arguments(init: PurePosixPath, memory: int) -> list[str]:
-    """The command line of the kernel: its own words on stderr, the test's on stdout."""
+def arguments(
+    init: PurePosixPath, memory: int, env: Mapping[str, str] = MappingProxyType({})
+) -> list[str]:
+    """The command line of the kernel: its own words on stderr, the test's on stdout.
+
+    `env` is more of the environment of `init`.
+    """
     return [
         "linux.uml",
         f"mem={memory >> 20}M",
@@ -178,6 +193,7 @@ def arguments(init: PurePosixPath, memory: int) -> list[str]:
         "con1=null,fd:1",
         "quiet",
         "panic=-1",
+        *(f"{name}={value}" for name, value in env.items()),
     ]
 
 

@@ -402,6 +402,9 @@ def test_the_kernels_of_other_releases_boot(places: Places, name: str, runner: s
         done = inside.host.run(["sh", "-c", "uname -r; id -u"], check=True)
         assert done.out.split() == [inside.kernel(), "0"]
         assert inside.kernel() != platform.release()
+        # uses all the registers that the processor has
+        done = inside.host.run(["sh", "-c", "echo '#!/bin/sh' | sed 's/^#!//'"], check=True)
+        assert done.out == "/bin/sh\n"
 
 
 def test_a_panic_is_told_with_what_the_kernel_said(machine: Place) -> None:
