@@ -109,10 +109,9 @@ def test_a_user_looks_around_reboots_and_leaves(behunt: Behunt, sits: Sitting) -
 
 
 def test_the_end_of_the_shell_is_the_machine_s(behunt: Behunt, sits: Sitting) -> None:
-    user = sits("--memory", "512M", "--cpus", "2", "--network", "debian-12")
+    user = sits("--memory", "512M", "--network", "debian-12")
     user.expect_exact(PROMPT)
-    assert asked(user, "nproc; ls -x /sys/class/net; cat /etc/resolv.conf") == [
-        "2",
+    assert asked(user, "ls -x /sys/class/net; cat /etc/resolv.conf") == [
         "eth0  lo",
         "nameserver 10.0.2.3",
     ]
