@@ -181,7 +181,7 @@ def test_what_cannot_be_booted_is_said_in_one_sentence(behunt: Behunt) -> None:
         1, "be", "boot", "--catalogue", own, "debian-12.99", says="cannot fetch the kernel"
     )
     assert "linux-image-amd64" in said
-    behunt.fails(1, "be", "boot", "freebsd-13.2", says="cannot boot freebsd-13.2-amd64")
+    behunt.fails(1, "be", "boot", "openbsd-7.5", says="cannot boot openbsd-7.5-amd64")
     behunt.fails(2, "be", "boot", "nosuch-1", says="nosuch")
     behunt.fails(2, "be", "boot", "--memory", "512", "debian-12", says="less than a megabyte")
     behunt.fails(2, "be", "boot", "-w", "debian-12", says="keeps no datasets")
