@@ -31,8 +31,12 @@ _STARVED = "UML ran out of memory on the host side"  # or of mappings: vm.max_ma
 # older way of saving registers.
 _XSTATE = "ptrace set fp regs failed"
 _needs_small_xstate: set[tuple[str, ...]] = set()
-# That way saves no register of AVX-512: what glibc does with them comes out wrong.
-_WITHOUT_AVX512 = "glibc.cpu.hwcaps=-AVX512F,-AVX512VL,-AVX512BW"
+# That way saves nothing of what AVX has added: what glibc does with it may come out wrong. The
+# second line has names that it had before 2.33.
+_WITHOUT_AVX = (
+    "glibc.cpu.hwcaps=-AVX,-AVX2,-AVX512F,-AVX512VL,-AVX512BW,-AVX_Fast_Unaligned_Load"
+    ",-AVX_Usable,-AVX2_Usable,-AVX512F_Usable"
+)
 
 
 def without_xstate() -> bytes:
@@ -113,7 +117,7 @@ class Machine:
         """(how the kernel's process ended, what the job told, what the kernel said last)."""
         small = self.keeper.session.sandbox.lower in _needs_small_xstate
         # The kernel hands on what it does not know.
-        more = {"GLIBC_TUNABLES": _WITHOUT_AVX512} if small else {}
+        more = {"GLIBC_TUNABLES": _WITHOUT_AVX} if small else {}
         job = AT / f".behunt-{secrets.token_hex(8)}"
         script = job_script(
             argv,
