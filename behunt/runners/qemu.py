@@ -1,6 +1,6 @@
 """The runner that boots a boot environment as a machine of its own, in QEMU.
 
-What a machine boots from is made once per boot environment (runners/vm/linux.py). Once it has
+What a machine boots from is made once per boot environment (runners/vm/families.py). Once it has
 booted under one configuration, its state in that moment is kept, and the runs of that
 configuration go on from there.
 """

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from homes import sharing
 
 from behunt import catalogue
 from behunt.drive.installing import ensure
 from behunt.drive.lab import Lab, Settings, opened
 from behunt.drive.trial import answer
 from behunt.model import Limits, Outcome, Test
-from behunt.storage.home import Home
 
 pytestmark = pytest.mark.real
 RELEASE = catalogue.find(catalogue.load("debian"), "12", os="debian")
@@ -20,13 +21,8 @@ RELEASE = catalogue.find(catalogue.load("debian"), "12", os="debian")
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory, kept: Path) -> Iterator[Lab]:
-    home = tmp_path_factory.mktemp("qemu") / "home"
-    (home / "cache").mkdir(parents=True)
-    for name in ("installed", "machines"):
-        (kept / name).mkdir(exist_ok=True)
-        (home / "cache" / name).symlink_to(kept / name)
-    settings = Settings(fresh=True, retries=0)
-    with opened(Home(home).make().path, "qemu", settings=settings) as lab:
+    home = sharing(tmp_path_factory.mktemp("qemu") / "home", kept)
+    with opened(home.path, "qemu", settings=Settings(fresh=True, retries=0)) as lab:
         yield lab
 
 
@@ -51,8 +47,6 @@ def test_a_later_run_goes_on_from_where_the_first_had_booted(lab: Lab) -> None:
 
 
 def test_the_clock_is_right_after_all(lab: Lab) -> None:
-    import time  # noqa: PLC0415
-
     outcome, reason = asked(lab, f"test $(date +%s) -ge {time.time():.0f}")
     assert (outcome, reason) == (Outcome.PASSED, "")
 
@@ -66,7 +60,6 @@ def test_a_state_that_cannot_be_loaded_is_made_again(lab: Lab) -> None:
 
 
 def test_a_machine_that_hangs_ends_at_its_deadline(lab: Lab) -> None:
-    # interrupts off for ever: nothing inside can end it
     assert asked(lab, "kill -STOP $$", timeout=3)[0] is Outcome.TIMEOUT
 
 
