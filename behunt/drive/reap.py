@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from behunt.hosts import cgroups
+from behunt.hosts.facts import facts
 from behunt.hosts.local import LocalHost
 from behunt.hosts.protocol import Host
 from behunt.runners.jails import reap as reap_jails
@@ -20,13 +21,9 @@ EXCHANGE = "inside"  # of a run's directory: what was shared with the inside
 
 def reap(home: Home, owner: Owner, host: Host, store: Store) -> list[str]:
     """What was removed: boot environments half installed, clones, groups, shared directories."""
-    removed = []
-    away = not isinstance(host, LocalHost)
-    if away:  # first: jails and machines keep their clones busy
-        removed += reap_jails(host, home.id, alive=lambda token: is_alive(home, token))
-        removed += leftovers.reap(host, home.id, alive=lambda token: is_alive(home, token))
+    removed = _running(home, host)
     removed += store.reap()
-    if away:
+    if _system(host) == "FreeBSD":
         removed += bhyve_disk.reap(host, home.id)
     if not isinstance(store, OverlayStore):  # what is sent elsewhere is first installed here
         removed += OverlayStore(home, owner).reap()
@@ -44,6 +41,21 @@ def reap(home: Home, owner: Owner, host: Host, store: Store) -> list[str]:
             removed.append(str(group))
     forget_dead_owners(home)
     return removed
+
+
+def _running(home: Home, host: Host) -> list[str]:
+    """The jails and machines of another host. Before clones, which they keep busy."""
+    removed = []
+    if _system(host) == "FreeBSD":
+        removed += reap_jails(host, home.id, alive=lambda token: is_alive(home, token))
+    if _system(host) in {"FreeBSD", "OpenBSD"}:
+        removed += leftovers.reap(host, home.id, alive=lambda token: is_alive(home, token))
+    return removed
+
+
+def _system(host: Host) -> str:
+    """Of another host; nothing of this one, where what runs ends with its behunt."""
+    return "" if isinstance(host, LocalHost) else facts(host).system
 
 
 def _half_made(home: Home) -> Iterator[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 from behunt.errors import HostError
 from behunt.hosts.local import LocalHost
@@ -23,11 +24,20 @@ class Facts:
     root: bool
 
 
+_KNOWN: WeakKeyDictionary[Host, Facts] = WeakKeyDictionary()
+
+
 def facts(host: Host) -> Facts:
-    """Ask `host`. Raises HostError if it cannot answer."""
+    """Ask `host`, once in its life. Raises HostError if it cannot answer."""
     if isinstance(host, LocalHost):
         here = os.uname()
         return Facts(here.sysname, here.release, here.machine, root=os.geteuid() == 0)
+    if host not in _KNOWN:
+        _KNOWN[host] = _asked(host)
+    return _KNOWN[host]
+
+
+def _asked(host: Host) -> Facts:
     said = host.run(_ASK, check=True).out.splitlines()
     match said:
         case [system, release, machine, uid]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,8 @@ pytestmark = pytest.mark.real
 
 POOL = os.environ.get("BEHUNT_TEST_POOL", "")
 ROOT = f"{POOL or 'bhpool'}/operator"
+# In the emulated machine of the pool of OpenZFS each dataset takes seconds.
+NESTED = "linux" if POOL else "freebsd"
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +46,7 @@ def operator(machine: Host, tmp_path: Path) -> Iterator[Operator]:
 
 def test_the_life_of_a_boot_environment(operator: Operator, tmp_path: Path) -> None:
     name = f"{ROOT}/test"
-    assert operator.be("create", "-l", "freebsd", name).out == f"created {name}\n"
+    assert operator.be("create", "-l", NESTED, name).out == f"created {name}\n"
     words = ("-o", "FreeBSD", "-a", "amd64", "-b", "release", "-r", "11.1", "-p", pub(tmp_path))
     assert operator.be("install", *words, name).out.startswith("test  ")
     assert "test/var/log" in operator.datasets()
@@ -62,15 +65,25 @@ def test_the_life_of_a_boot_environment(operator: Operator, tmp_path: Path) -> N
     assert operator.read(f"{there}/var/log/mine") == "kept\n"
     operator.refused("destroy", f"{ROOT}/yours", says=f"mounted at {there}", code=1)
     operator.be("umount", f"{ROOT}/yours")
+    operator.be("destroy", f"{ROOT}/yours")
+    operator.refused("destroy", name, says="before")
+    operator.be("destroy", "--force", name)
+    assert operator.datasets() == []
+
+
+def test_a_clone_of_no_snapshot_is_as_it_was_installed(operator: Operator, tmp_path: Path) -> None:
+    name = f"{ROOT}/test"
+    operator.be("create", "-l", "freebsd", name)
+    operator.be("install", "-o", "FreeBSD", "-r", "11.1", "-p", pub(tmp_path), name)
+    where = operator.be("mount", name).out.strip()
+    operator.write(f"{where}/var/log/mine", "kept\n")
+    operator.be("umount", name)
     operator.be("clone", name, f"{ROOT}/fresh")
     fresh = operator.be("mount", f"{ROOT}/fresh").out.strip()
     assert operator.has(f"{fresh}/var/log")
     assert not operator.has(f"{fresh}/var/log/mine")
     operator.be("umount", f"{ROOT}/fresh")
-    operator.be("destroy", f"{ROOT}/fresh", f"{ROOT}/yours")
-    operator.refused("destroy", name, says="before")
-    operator.be("destroy", "--force", name)
-    assert operator.datasets() == []
+    operator.be("destroy", f"{ROOT}/fresh")
 
 
 def test_the_list_is_that_of_bectl(operator: Operator) -> None:
@@ -96,6 +109,22 @@ def test_an_empty_one_is_for_anything(operator: Operator, tmp_path: Path) -> Non
     assert operator.behunt("be", "chroot", name, "--", "sh", "-c", "exit 7").code == 7
     where = operator.be("mount", name).out.strip()
     assert operator.read(f"{where}/here") == "made\n"
+
+
+def test_who_keeps_it_busy_is_told(operator: Operator) -> None:
+    name = f"{ROOT}/test"
+    operator.be("create", "-l", "flat", name)
+    where = operator.be("mount", name).out.strip()
+    staying = operator.machine.wrap(["sh", "-c", "cd $0; echo; exec sleep 600", where])
+    with subprocess.Popen(staying, stdout=subprocess.PIPE) as busy:
+        assert busy.stdout
+        busy.stdout.readline()
+        done = operator.behunt("be", "umount", name)
+        busy.kill()
+    assert done.code == 1
+    assert f"{name} is in use by sleep ({busy.pid})" in done.err
+    assert f"kill {busy.pid}" in done.err
+    operator.be("umount", name)
 
 
 def test_what_is_not_ours_stays(operator: Operator) -> None:

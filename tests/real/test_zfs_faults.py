@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from be_operator import Operator, working
-from behunt_cli import Behunt
 
 from behunt.hosts.local import LocalHost
 from behunt.model import BootEnv, Build
@@ -259,25 +257,3 @@ def test_a_pool_that_is_suspended_under_a_run(failing: tuple[Pool, Site]) -> Non
     site.started_anew()
     assert [(row.name, row.state) for row in site.store.rows()] == [("old", "installed")]
     assert site.read() == "old"
-
-
-# -- as a user types it
-
-
-@pytest.fixture
-def operator(pool: Pool, tmp_path: Path) -> Iterator[Operator]:
-    with working(Behunt.below(tmp_path), LocalHost(), f"{pool.root}/operator") as operator:
-        yield operator
-
-
-def test_who_keeps_it_busy_is_told(operator: Operator) -> None:
-    name = f"{operator.root}/test"
-    operator.be("create", name)
-    where = operator.be("mount", name).out.strip()
-    with subprocess.Popen(["sleep", "600"], cwd=where) as busy:
-        done = operator.behunt("be", "umount", name)
-        busy.kill()
-    assert done.code == 1
-    assert f"{name} is in use by sleep ({busy.pid})" in done.err
-    assert f"kill {busy.pid}" in done.err
-    operator.be("umount", name)

@@ -81,8 +81,8 @@ def configured(behunt: Behunt, config: Path) -> Behunt:
 
 def test_the_life_of_a_boot_environment(operator: Operator, tmp_path: Path) -> None:
     name = f"{ROOT}/test"
-    operator.machine.run(["mkdir", "-p", "/usr/ports"])  # empty, and the layout has one as well
-    assert operator.be("create", "-l", "freebsd", name).out == f"created {name}\n"
+    operator.machine.run(["mkdir", "-p", "/srv"])  # empty, and the layout has one as well
+    assert operator.be("create", "-l", "linux", name).out == f"created {name}\n"
     words = ("-o", "FreeBSD", "-r", "11.1", "-p", pub(tmp_path), name)
     assert operator.be("install", *words).out.startswith("test  ")
     where = operator.be("mount", name).out.strip()
@@ -98,12 +98,12 @@ def test_the_life_of_a_boot_environment(operator: Operator, tmp_path: Path) -> N
     operator.refused("destroy", name, says="before")
     operator.be("destroy", "--force", name)
     assert operator.datasets() == []
-    assert operator.has("/usr/ports")
+    assert operator.has("/srv")
 
 
 def test_what_boots_next(operator: Operator) -> None:
     name = f"{ROOT}/test"
-    operator.be("create", name)
+    operator.be("create", "-l", "flat", name)
     try:
         assert f"{name} boots next" in operator.be("activate", name).out
         assert operator.rows()["test"]["active"] == "R"
