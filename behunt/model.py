@@ -219,7 +219,7 @@ class Trial:
     runner: str
     outcome: Outcome
     key: str  # SHA-256 of every input: build identity, test, runner
-    reason: str = ""  # one sentence: why this outcome
+    reason: str = ""  # one sentence: why this outcome; below it a panicked machine's last screen
     exit_code: int | None = None
     metrics: tuple[Metric, ...] = ()
     started: str = ""  # ISO 8601, UTC
@@ -229,8 +229,19 @@ class Trial:
     identity: str = ""  # Build.identity() of the boot environment
     kernel: str = ""  # the kernel that answered, as uname -r says it
     attempt: int = 1
+    note: str = ""  # what a reader must know of how it came about, as a sentence
     id: int | None = None  # given by the results store
     session: int | None = None
+
+    @property
+    def why(self) -> str:
+        """The sentence of the reason."""
+        return self.reason.partition("\n")[0]
+
+    @property
+    def screen(self) -> str:
+        """What a machine that went down showed last; empty if none did."""
+        return self.reason.partition("\n")[2]
 
 
 class HuntOutcome(StrEnum):

@@ -95,7 +95,7 @@ def answered(
         Outcome.FAILED: "exit code 1",
         Outcome.SKIPPED: "the test skipped itself (exit code 125)",
         Outcome.TIMEOUT: "no end after 600 s",
-        Outcome.PANICKED: "the kernel panicked: page fault",
+        Outcome.PANICKED: "panic: page fault\ncpuid = 0\nKDB: enter: panic",
         Outcome.BROKEN: "https://deb.example.org/debian answered 404 to dists/forky/InRelease",
     }
     trial = Trial(
@@ -134,6 +134,18 @@ def hunt(
         started="2026-07-20T09:09:31+00:00",
         seconds=192.4,
     )
+
+
+def panicked(evidence: Evidence, reason: str = "") -> Evidence:
+    """The same, where what failed has panicked."""
+    answers = tuple(
+        replace(a, trial=replace(answered(r, Outcome.PANICKED, reason=reason).trial, runner="qemu"))
+        if a.trial.outcome is Outcome.FAILED
+        else a
+        for a in evidence.hunt.answers
+        for r in [evidence.hunt.release(a.trial.release)]
+    )
+    return replace(evidence, hunt=replace(evidence.hunt, answers=answers))
 
 
 def packages(serial: int) -> tuple[Package, ...]:

@@ -28,7 +28,7 @@ HEADERS = (
     "reason",
     "seconds",
 )
-REASON_WIDTH = 60  # characters; --json has all of it
+REASON_WIDTH = 60  # characters; --json has all of it, and a machine's last screen
 
 
 @click.command(
@@ -104,7 +104,7 @@ def _row(trial: Trial) -> tuple[str, ...]:
         trial.test,
         trial.runner,
         str(trial.outcome),
-        _shortened(trial.reason),
+        _shortened(trial.why),
         f"{trial.seconds:.2f}",
     )
 

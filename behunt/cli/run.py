@@ -80,8 +80,10 @@ def _told(answered: Answered, *, as_json: bool) -> int:
     elif answered.cached and trial.log:
         _show(Path(trial.log).read_bytes() if Path(trial.log).is_file() else b"")
         click.echo(f"behunt: answered before, on {trial.started}; --fresh asks again", err=True)
-    elif "cannot execute" in trial.reason:
+    elif "cannot execute" in trial.why:
         click.echo("  --package NAME installs what a release does not have by itself", err=True)
+    if trial.note and not as_json:
+        click.echo(f"behunt: {trial.note}", err=True)
     return _exit_code(answered)
 
 

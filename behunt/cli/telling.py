@@ -91,7 +91,7 @@ def _answer(watched: Watched, answered: Answered, left: int) -> Row:
         (f"{verdict:<7}", f"bold {STYLES[verdict]}"),
         (f"  {trial.outcome:<8}  {took:>7}", ""),
         (f"  ({left} left)" if left else "", "dim"),
-        (f"  {shown(trial.reason, _REASON)}" if trial.reason else "", "dim"),
+        (f"  {shown(trial.why, _REASON)}" if trial.why else "", "dim"),
     )
 
 
@@ -101,5 +101,5 @@ def _outcome(trial: Trial) -> Row:
         (f"{trial.release}  ", ""),
         (str(trial.outcome), style.get(trial.outcome, "bold yellow")),
         (f"  {span(trial.seconds)}", ""),
-        (f"  {shown(trial.reason, _REASON)}" if trial.reason else "", "dim"),
+        (f"  {shown(trial.why, _REASON)}" if trial.why else "", "dim"),
     )

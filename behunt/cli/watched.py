@@ -98,7 +98,7 @@ def _said(watched: Watched, release: str, text: str) -> Watched:
 def _tried(watched: Watched, trial: Trial) -> Watched:
     broken = {k: v for k, v in watched.broken.items() if k != trial.release}
     if trial.outcome is Outcome.BROKEN:
-        broken[trial.release] = trial.reason
+        broken[trial.release] = trial.why
     left = _without(watched.jobs, ("testing", trial.release, trial.test))
     return replace(watched, jobs=left, broken=broken)
 

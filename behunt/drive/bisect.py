@@ -191,7 +191,7 @@ class Search:
         if trial is None:
             return Suspect(release.id, "not tested")
         return Suspect(
-            release.id, f"{trial.outcome}: {trial.reason}" if trial.reason else str(trial.outcome)
+            release.id, f"{trial.outcome}: {trial.why}" if trial.why else str(trial.outcome)
         )
 
 

@@ -170,7 +170,7 @@ def _run(lab: Lab, asked: _Asked, trial: Trial, clone: Clone | None) -> Trial:
             done = _completed(lab, asked, inside, log)
             exhausted = inside.exhausted() if done.code else ""
             ended = contract.ending(done, exhausted=exhausted, exceeded=inside.exceeded())
-            kernel = inside.kernel()
+            kernel, note = inside.kernel(), inside.note()
         return replace(
             trial,
             outcome=ended.outcome,
@@ -181,6 +181,7 @@ def _run(lab: Lab, asked: _Asked, trial: Trial, clone: Clone | None) -> Trial:
             log=str(kept / "log"),
             out=kept_outputs(exchange, kept / "out"),
             kernel=kernel,
+            note=note,
         )
 
 

@@ -31,7 +31,7 @@ class Completed:
     `code` is its exit status, or minus the signal that ended it. With `started` false the
     command never ran: `failure` says why and `code` is 127. `timed_out` means that the deadline
     came and the whole tree was killed. `panic` is what the machine said when it went down under
-    the command, where the host is a machine of its own.
+    the command, where the host is a machine of its own: a line, and its last screen below.
     """
 
     argv: tuple[str, ...]

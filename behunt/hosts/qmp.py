@@ -35,6 +35,10 @@ def _never() -> bool:
     return False
 
 
+def _untold() -> str:
+    return ""
+
+
 class Qmp:
     """The monitor of one machine, from when it answers. It belongs to one thread.
 
@@ -45,12 +49,21 @@ class Qmp:
     hypervisor = "QEMU"
 
     def __init__(
-        self, path: Path, *, timeout: float = _PATIENCE, gone: Callable[[], bool] = _never
+        self,
+        path: Path,
+        *,
+        timeout: float = _PATIENCE,
+        gone: Callable[[], bool] = _never,
+        how: Callable[[], str] = _untold,
     ) -> None:
-        """Wait for the socket at `path`, unless QEMU is `gone` before it has made it."""
+        """Wait for the socket at `path`, unless QEMU is `gone` before it has made it.
+
+        `how` says of a QEMU that hangs up without a word how its process has ended.
+        """
         deadline = time.monotonic() + timeout
         self._partial = b""
         self._number = 0
+        self._how = how
         self._why: str | None = None  # it ended
         self._stopped = False
         self._migration = ""
@@ -116,7 +129,7 @@ class Qmp:
 
         QEMU's words: `guest-shutdown`, `guest-reset` (where it may not reboot), `guest-panic`,
         `host-qmp-quit`, `host-signal`; or the state in which it is stuck: `internal-error`,
-        `io-error`. Empty where QEMU itself went without a word.
+        `io-error`. Where QEMU itself went without a word: how its process ended.
         """
         deadline = time.monotonic() + timeout
         while self._why is None:
@@ -127,7 +140,7 @@ class Qmp:
             try:
                 self._said(deadline, "", patient=True)
             except EndedError:
-                return ""
+                return self._how()
             except TimeoutError:
                 return None
         return self._why
@@ -149,7 +162,10 @@ class Qmp:
 
     def _migrated(self, what: str, timeout: float) -> None:
         deadline = time.monotonic() + timeout
-        self._migration = str(self.ask("query-migrate").get("status", ""))
+        self._migration = ""
+        answer = str(self.ask("query-migrate").get("status", ""))
+        # An event may overtake the answer, and is later than that.
+        self._migration = self._migration or answer
         while self._migration != "completed":
             if self._migration in {"failed", "cancelled"}:
                 reason = self.ask("query-migrate").get("error-desc", self._migration)
@@ -207,7 +223,8 @@ class Qmp:
         return line
 
     def _gone(self) -> EndedError:
-        return EndedError(f"QEMU ended{f' ({self._why})' if self._why else ''}", _HINT)
+        why = self._why or self._how()
+        return EndedError(f"QEMU ended{f' ({why})' if why else ''}", _HINT)
 
 
 def _left(deadline: float) -> float:

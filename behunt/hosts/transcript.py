@@ -7,10 +7,16 @@ from collections import deque
 from pathlib import Path
 from typing import Self
 
-from behunt.hosts.console_text import struck
+from behunt.hosts.console_text import Cleaner, struck
 
 HEAD = TAIL = 1 << 20  # bytes that are kept of the beginning, and at least of the end
 _LINES = 25  # of a screen
+
+
+def screen_of(said: str) -> str:
+    """The last lines that are not empty of what a console has said."""
+    lines = (struck(line).rstrip() for line in Cleaner().feed(said.encode()).split("\n"))
+    return "\n".join([line for line in lines if line][-_LINES:])
 
 
 class Transcript:

@@ -49,7 +49,7 @@ def _case(suite: ET.Element, answered: Answered, log: str) -> ET.Element:
     )
     text = ends(lines_of(log), _LOG, len).text()
     if tag := _tag(answered):
-        result = ET.SubElement(case, tag, message=one_line(trial.reason or trial.outcome))
+        result = ET.SubElement(case, tag, message=one_line(trial.why or trial.outcome))
         if tag != "skipped":
             result.set("type", trial.outcome.value)
             result.text = text

@@ -38,7 +38,7 @@ def _code(text: str) -> str:
     return f"{ticks}{pad}{text}{pad}{ticks}" if text else ""
 
 
-def _fenced(text: str, language: str) -> str:
+def _fenced(text: str, language: str = "") -> str:
     fence = "`" * max(3, _longest_run(text) + 1)
     return f"{fence}{language}\n{text.strip(chr(10))}\n{fence}"
 

@@ -45,5 +45,6 @@ def trial_as_json(answered: Answered) -> dict[str, Any]:
         "reason": trial.reason,
         "runner": trial.runner,
         "kernel": trial.kernel,
+        "note": trial.note,
         "metrics": [asdict(metric) for metric in trial.metrics],
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from behunt.model import Outcome
+from behunt.model import Hunt, Outcome
 from behunt.report import wording
 from behunt.report.clean import ends, lines_of
 from behunt.report.compare import Part, side_by_side
@@ -13,7 +13,7 @@ from behunt.report.packages import Change, package_changes
 from behunt.report.timeline import timeline
 
 # Of the 300 kB that a report of 20 releases may have.
-_OTHER_LOGS, _SCRIPT = 40_000, 16_000  # bytes
+_OTHER_LOGS, _SCREENS, _SCRIPT = 40_000, 40_000, 16_000  # bytes
 _PACKAGES = 400  # rows
 
 
@@ -34,6 +34,7 @@ def view(evidence: Evidence) -> dict[str, Any]:
         "labels": {release.id: wording.named(release) for release in hunt.releases},
         "dates": {release.id: wording.date_of(hunt, release) for release in hunt.releases},
         "other_logs": _other_logs(evidence),
+        "screens": _screens(hunt),
         "packages": _packages(evidence),
         "script": ends(lines_of(evidence.script), _SCRIPT).text(),
         "builds": [(wording.named(r), b) for r in hunt.releases if (b := evidence.build(r.id))],
@@ -80,6 +81,16 @@ def _other_logs(evidence: Evidence) -> list[tuple[str, str]]:
         for release, log in wanted.items()
         if log
     ]
+
+
+def _screens(hunt: Hunt) -> dict[str, str]:
+    """What the machines that went down showed last, by the names of their releases."""
+    down = {a.trial.release: a.trial.screen for a in hunt.answers if a.trial.screen}
+    budget = _SCREENS // max(len(down), 1)
+    return {
+        wording.named(hunt.release(release)): ends(lines_of(screen), budget, len).text()
+        for release, screen in down.items()
+    }
 
 
 def _packages(evidence: Evidence) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 
@@ -146,7 +147,8 @@ def _without_interval(hunt: Hunt) -> str:
 
 def grounds(hunt: Hunt) -> tuple[str, ...]:
     """Why the verdict can be believed, and how far."""
-    return tuple(filter(None, (stop(hunt.reason), _coverage(hunt), *_order(hunt), *kernels(hunt))))
+    told = (stop(hunt.reason), _coverage(hunt), *_order(hunt), *kernels(hunt), *_notes(hunt))
+    return tuple(filter(None, told))
 
 
 def stop(text: str) -> str:
@@ -209,6 +211,13 @@ def _kernel(runner: str, verdicts: str, names: list[str]) -> str:
     if runner == "none":
         return f"{given}: the test ran on the host itself{kernel}, not inside the releases."
     return f"{given}: about the releases' userland; the kernel was the host's{kernel}."
+
+
+def _notes(hunt: Hunt) -> Iterator[str]:
+    notes = Counter(answered.trial.note for answered in hunt.answers)
+    for note, times in notes.items():
+        if note:
+            yield f"{count(times, 'verdict')} with a doubt: {note}."
 
 
 def days_between(hunt: Hunt) -> int | None:

@@ -119,7 +119,7 @@ def _described(release: Release) -> str:
 
 def _answer(answered: Answered) -> str:
     trial = answered.trial
-    reason = " ".join(trial.reason.split())  # one line, whatever the test had to say
+    reason = " ".join(trial.why.split())
     said = f"{trial.outcome}: {reason}" if reason else str(trial.outcome)
     return f"{answered.verdict} {trial.release} # {said}"
 

@@ -62,6 +62,7 @@ TRIALS = _table(
     sa.Column("seconds", sa.Double),
     *_text("log", "out", "identity", "kernel"),
     _integer("attempt"),
+    *_text("note"),
 )
 ANSWERS = _table(
     "answers",

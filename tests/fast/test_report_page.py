@@ -7,11 +7,13 @@ from typing import ClassVar
 
 import pytest
 from report_evidence import (
+    HOSTILE,
     debian_evidence,
     freebsd,
     freebsd_evidence,
     hostile_evidence,
     hunt,
+    panicked,
 )
 
 from behunt.model import Find, HuntOutcome, Outcome
@@ -100,6 +102,14 @@ def test_what_the_verdicts_of_a_runner_are_about(runner: str, about: str) -> Non
     assert f"5 verdicts given by runner {runner}: {about}" in text
 
 
+def test_a_doubt_about_verdicts_is_told() -> None:
+    evidence = debian_evidence()
+    doubted = (replace(a, trial=replace(a.trial, note="it is old")) for a in evidence.hunt.answers)
+    text = shown(replace(evidence, hunt=replace(evidence.hunt, answers=tuple(doubted))))
+    assert "5 verdicts with a doubt: it is old." in text
+    assert "with a doubt" not in shown(evidence)
+
+
 def test_an_interval_is_never_told_as_one_release() -> None:
     text = shown(freebsd_evidence(22))
     assert "Broke after FreeBSD" in text
@@ -131,8 +141,18 @@ def test_the_page_is_well_formed_and_asks_the_network_for_nothing() -> None:
         assert "url(http" not in html(evidence)
 
 
+def test_what_a_panicked_machine_showed_last_is_told_outside_the_tables() -> None:
+    page = html(panicked(debian_evidence()))
+    assert page.count("panic: page fault") > 1
+    assert '<td class="wide">panic: page fault</td>' in page
+    (screens,) = re.findall(r'<section id="screens">(.*?)</section>', page, re.DOTALL)
+    assert "<summary>Debian 13 (trixie)</summary><pre>cpuid = 0\nKDB: enter: panic</pre>" in screens
+    assert page.count("KDB: enter: panic") == screens.count("KDB: enter: panic")
+    assert "screens" not in html(debian_evidence())
+
+
 def test_hostile_texts_stay_texts() -> None:
-    evidence = hostile_evidence()
+    evidence = panicked(hostile_evidence(), f"no\n{HOSTILE}")
     page = Page(html(evidence))
     assert page.tags.count("script") == 1
     assert not any(name.startswith("on") for name, _ in page.attributes)
@@ -157,12 +177,13 @@ def full_size() -> Evidence:
     found = hunt(releases, *outcomes, first_bad=10)
     noise = next(iter(hostile.logs.values()))
     builds = list(hostile.builds.values())
-    return replace(
+    whole = replace(
         hostile,
         hunt=found,
         logs={r.id: noise.replace("<&", f"{r.id} <&") for r in releases},
         builds={r.id: builds[n >= 10] for n, r in enumerate(releases)},
     )
+    return panicked(whole, "panic\n" + "\n".join(["<&" * 500] * 25))
 
 
 def test_twenty_releases_with_huge_logs_stay_below_300_kb() -> None:

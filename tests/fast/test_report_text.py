@@ -16,6 +16,7 @@ from report_evidence import (
     debian_evidence,
     freebsd_evidence,
     hostile_evidence,
+    panicked,
 )
 
 from behunt.model import Find, HuntOutcome, Outcome, Suspect, Verdict
@@ -37,6 +38,7 @@ TRIAL = {
     "reason": {"type": "string"},
     "runner": {"type": "string"},
     "kernel": {"type": "string"},
+    "note": {"type": "string"},
     "metrics": {
         "type": "array",
         "items": {
@@ -233,7 +235,7 @@ def test_each_outcome_is_mapped(outcome: Outcome, verdict: Verdict, tag: str | N
         assert suite.get(attribute) == str(int(name == tag))
     if tag:
         (result,) = case.findall(tag)
-        assert result.get("message") == answer.trial.reason
+        assert result.get("message") == answer.trial.why
         assert result.get("type") == (None if tag == "skipped" else outcome.value)
 
 
@@ -258,9 +260,16 @@ def test_the_markdown_tells_it_all() -> None:
     assert "24 more packages in the HTML report" in text
 
 
+def test_what_a_panicked_machine_showed_last_is_below_the_tables() -> None:
+    text = markdown(panicked(debian_evidence()))
+    assert "| panicked | `panic: page fault` |" in text
+    assert "showed last</summary>\n\n```\ncpuid = 0\nKDB: enter: panic\n```\n" in text
+
+
 def test_hostile_texts_stay_in_their_code() -> None:
-    text = markdown(hostile_evidence())
+    text = markdown(panicked(hostile_evidence(), f"no\n{HOSTILE}"))
     outside = re.sub(r"^(`{3,})\w*\n.*?\n\1$", "", text, flags=re.MULTILINE | re.DOTALL)
+    outside = outside.replace(r"\`", "")  # begins no code
     outside = re.sub(r"(?<!`)(`+)(?!`).+?(?<!`)\1(?!`)", "", outside)
     assert "alert" in outside
     assert not re.search(r"(?<!\\)<(?!/?(details|summary)>)", outside)

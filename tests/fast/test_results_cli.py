@@ -75,6 +75,16 @@ def test_a_long_reason_is_cut(home: Home, stored: list[Trial]) -> None:
     assert len(line) < 180
 
 
+def test_the_table_has_a_panic_without_its_screen(home: Home, stored: list[Trial]) -> None:
+    reason = "panic: page fault\ncpuid = 0"
+    with Results.open(home.results_path) as store:
+        store.add_trial(replace(stored[0], test="p", reason=reason, id=None))
+    assert "panic: page fault " in invoke(home, "--test", "p").output
+    assert "cpuid" not in invoke(home, "--test", "p").output
+    (trial,) = json.loads(invoke(home, "--test", "p", "--json").output)
+    assert trial["reason"] == reason
+
+
 def test_json_has_everything(home: Home, stored: list[Trial]) -> None:
     shown = json.loads(invoke(home, "--json").output)
     assert shown == json.loads(json.dumps([asdict(trial) for trial in stored]))

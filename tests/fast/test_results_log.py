@@ -47,7 +47,7 @@ PARAMS = {
 
 def test_a_log_reads_like_commands() -> None:
     answers = [
-        answered(SID.id, Outcome.FAILED, Verdict.BAD, "exit\n code 1"),
+        answered(SID.id, Outcome.FAILED, Verdict.BAD, "exit \t code 1\nmore"),
         answered(BULLSEYE.id, Outcome.PASSED, Verdict.GOOD),
     ]
     assert write_log(PARAMS, answers, [BULLSEYE, SID]) == LOG
@@ -137,7 +137,7 @@ def test_any_hunt_comes_back(hunt: tuple[dict[str, Any], list[Answered], list[Re
     assert read_log(write_log(params, answers, releases)) == (
         params | {"releases": [release.id for release in releases]},
         [
-            (a.trial.release, a.verdict, a.trial.outcome, " ".join(a.trial.reason.split()))
+            (a.trial.release, a.verdict, a.trial.outcome, " ".join(a.trial.why.split()))
             for a in answers
         ],
     )

@@ -22,6 +22,8 @@ from behunt.results.schema import MIGRATIONS, migrate
 from behunt.results.sessions import State
 from behunt.results.store import Results
 
+VERSIONS = [(number,) for number in range(1, len([*MIGRATIONS.iterdir()]) + 1)]
+NEXT = len(VERSIONS) + 1
 STORED_V1 = Path(__file__).with_name("test_results_v1.sql")
 
 
@@ -122,7 +124,7 @@ def test_a_new_database_may_be_opened_by_several_at_once(tmp_path: Path) -> None
     assert [opener.communicate()[1] for opener in openers] == [""] * 4
     assert said == {"ready\n", "opened\n"}
     for number in range(40):
-        assert run(tmp_path / f"{number}.db", "SELECT version FROM schema_version") == [(1,)]
+        assert run(tmp_path / f"{number}.db", "SELECT version FROM schema_version") == VERSIONS
 
 
 @pytest.fixture
@@ -142,16 +144,16 @@ def test_the_next_migration_keeps_what_is_stored(
     path: Path, engine: sa.Engine, migrations: Path
 ) -> None:
     run(path, STORED_V1.read_text())
-    (migrations / "0002_flaky.sql").write_text(
+    (migrations / f"{NEXT:04}_flaky.sql").write_text(
         "-- Comments; with semicolons; and more than one statement.\n"
         "ALTER TABLE trials ADD COLUMN flaky INTEGER;\n"
         "CREATE INDEX trials_by_flaky ON trials (flaky); -- done;\n"
     )
-    assert migrate(engine, migrations) == 2
+    assert migrate(engine, migrations) == NEXT
     assert run(path, "SELECT id, flaky FROM trials") == [(1, None), (2, None)]
-    assert run(path, "SELECT version FROM schema_version") == [(1,), (2,)]
-    assert migrate(engine, migrations) == 2  # and then there is nothing to do
-    assert run(path, "SELECT version FROM schema_version") == [(1,), (2,)]
+    assert run(path, "SELECT version FROM schema_version") == [*VERSIONS, (NEXT,)]
+    assert migrate(engine, migrations) == NEXT  # and then there is nothing to do
+    assert run(path, "SELECT version FROM schema_version") == [*VERSIONS, (NEXT,)]
 
 
 def test_a_migration_that_fails_changes_nothing(
@@ -159,14 +161,15 @@ def test_a_migration_that_fails_changes_nothing(
 ) -> None:
     migrate(engine)
     before = run(path, "SELECT sql FROM sqlite_master")
-    (migrations / "0002_good.sql").write_text("ALTER TABLE trials ADD COLUMN flaky INTEGER;\n")
-    (migrations / "0003_bad.sql").write_text(
+    good = "ALTER TABLE trials ADD COLUMN flaky INTEGER;\n"
+    (migrations / f"{NEXT:04}_good.sql").write_text(good)
+    (migrations / f"{NEXT + 1:04}_bad.sql").write_text(
         "CREATE TABLE half (a TEXT);\nALTER TABLE nowhere ADD COLUMN a TEXT;\n"
     )
     with pytest.raises(sa.exc.OperationalError, match="nowhere"):
         migrate(engine, migrations)
     assert run(path, "SELECT sql FROM sqlite_master") == before
-    assert run(path, "SELECT version FROM schema_version") == [(1,)]
+    assert run(path, "SELECT version FROM schema_version") == VERSIONS
 
 
 def test_migrations_are_numbered_without_a_gap() -> None:

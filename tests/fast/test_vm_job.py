@@ -141,6 +141,11 @@ def test_how_the_command_ended(came: Came, said: dict[str, str], how: str) -> No
         (Came(end=MIXED), "Kernel panic - not syncing: x"),
         (Came(end=GONE, went="it rebooted"), "the machine went down under the test: it rebooted"),
         (Came(silent="it takes nothing"), "the machine went down under the test: it takes nothing"),
+        (Came(end=OOPS, screen="one\ntwo"), "Kernel panic - not syncing: x\none\ntwo"),
+        (
+            Came(end=GONE, went="it powered off", screen="Power down"),
+            "the machine went down under the test: it powered off\nPower down",
+        ),
     ],
 )
 def test_a_machine_that_goes_down_under_its_test(came: Came, panic: str) -> None:

@@ -88,12 +88,16 @@ def test_a_refusal_names_the_command_and_the_monitor_goes_on(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_qemu_is_killed(tmp_path: Path, number: int) -> None:
-    with qemu(tmp_path, *BOARD) as process, Qmp(tmp_path / "qmp") as monitor:
+    why = "status -9" if number == signal.SIGKILL else "host-signal"
+    with (
+        qemu(tmp_path, *BOARD) as process,
+        Qmp(tmp_path / "qmp", how=lambda: f"status {process.wait(10)}") as monitor,
+    ):
         monitor.go_on()
         process.send_signal(number)
-        assert monitor.ended(10) == ("" if number == signal.SIGKILL else "host-signal")
+        assert monitor.ended(10) == why
         process.wait(10)
-        with pytest.raises(EndedError, match="QEMU ended"):
+        with pytest.raises(EndedError, match=rf"QEMU ended \({why}\)"):
             monitor.status()
 
 

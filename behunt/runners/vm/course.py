@@ -20,6 +20,8 @@ BOOTS = 8  # of one run, where its test may reboot the machine
 _ANSWER = 60.0  # seconds until it has taken the job
 _BACK = 300.0  # seconds until it has put what came of it on the disk
 _GONE = 10.0  # seconds until QEMU has told why it ended
+_LAST_WORDS = 2.0  # seconds for what follows a panic; most machines have gone down before
+_PANICKED = "panicked"
 _WAITS = Row(text=f"{MARK} {READY}", reached=READY)
 _WORDS = {
     word.split()[0]: word
@@ -38,6 +40,7 @@ class Came:
     `said` is what its job told on the console, and `seconds` how long the test ran. `end` is what
     ended it before its job was done, and `went` how, if it tells; `lost` says that what runs the
     machine gave out, `silent` that the machine did, and `endless` that it booted too often.
+    `screen` are the last lines that it showed.
     """
 
     said: dict[str, str] = field(default_factory=dict)
@@ -49,6 +52,7 @@ class Came:
     lost: str = ""
     silent: str = ""
     endless: bool = False
+    screen: str = ""
 
 
 def boot(running: Started, patience: float = BOOT) -> None:
@@ -66,7 +70,7 @@ def _gone(running: Started, end: Reached) -> tuple[str, str]:
     """How its machine went down, or why what runs it gave out; nothing if it is still there."""
     if end.state != ENDED:
         return "", ""
-    why = running.monitor.ended(_GONE) or "it was killed"
+    why = running.monitor.ended(_GONE) or "it does not say why"
     if went := _WENT.get(why, ""):
         return went, ""
     return "", f"{running.monitor.hypervisor} ended under the machine: {why}"
@@ -99,6 +103,7 @@ class Course:
             self._running.end()
         except ConsoleError as error:
             self.came.silent = error.message
+        self.came.screen = self._running.console.transcript.screen
         return self.came
 
     def _let_go(self) -> None:
@@ -151,6 +156,8 @@ class Course:
     def _ended(self, end: Reached) -> None:
         self._over()
         self.came.end = end
+        if end.state == _PANICKED:
+            self._running.console.listen(time.monotonic() + _LAST_WORDS)
         self.came.endless = end.state == READY
         self.came.went, self.came.lost = _gone(self._running, end)
 
@@ -170,9 +177,12 @@ def completed(argv: Sequence[str], came: Came, said: Mapping[str, str]) -> Compl
 
 
 def _panic(came: Came) -> str:
+    """A line, and the last screen below it."""
     if came.end is not None and came.end.dead:
-        return _STAMP.sub("", came.end.said)
-    return f"the machine went down under the test: {_why(came)}"
+        line = _STAMP.sub("", came.end.said)
+    else:
+        line = f"the machine went down under the test: {_why(came)}"
+    return f"{line}\n{came.screen}".rstrip()
 
 
 def _why(came: Came) -> str:

@@ -13,7 +13,7 @@ from behunt.errors import HostError
 from behunt.hosts.console import Console, connected
 from behunt.hosts.dialogue import Row
 from behunt.hosts.pipes import wait_ready
-from behunt.hosts.protocol import CLEAN_ENV, Sink
+from behunt.hosts.protocol import CLEAN_ENV, Completed, Sink
 from behunt.hosts.qmp import Qmp
 from behunt.hosts.sandbox import Sandbox
 from behunt.hosts.spawner import Session
@@ -23,6 +23,7 @@ SERIAL, MONITOR = "serial", "qmp"  # its sockets, in its directory
 OUTPUT = ("-chardev", "stdio,id=output,signal=off", "-serial", "chardev:output")
 _PIECE = 1 << 16
 _TOLD = 2000  # characters of what QEMU complains of
+_LAST = 5.0  # seconds in which a QEMU that has hung up is dead
 _LOAD = 300.0  # seconds to read or write the memory, on the slowest of disks
 
 
@@ -44,6 +45,7 @@ class Running:
         sink: Sink | None = None,
     ) -> None:
         self.resumed = False
+        self._how = ""
         self._directory = directory
         # A namespace of the network without a way out: what breaks out of QEMU stays alone.
         self._session = Session(Sandbox(namespaces=() if network else ("net",)))
@@ -51,7 +53,7 @@ class Running:
         self._complaints = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115 - closed by close
         try:
             self._start(argv)
-            self.monitor = Qmp(directory / MONITOR, gone=self._gone)
+            self.monitor = Qmp(directory / MONITOR, gone=self._gone, how=self._ended)
             self.console = Console(connected(directory / SERIAL), transcript, deaths)
         except BaseException as error:
             explained = self._explained(error) if isinstance(error, HostError) else error
@@ -103,11 +105,23 @@ class Running:
     def _gone(self) -> bool:
         return bool(wait_ready([self._session.fileno()], [], 0))
 
+    def _ended(self) -> str:
+        """How its process ended: `killed by SIGKILL`, or `exit 1: ` and its last complaint."""
+        if not self._how and wait_ready([self._session.fileno()], [], _LAST):
+            how = Completed((), self._session.wait()).how
+            self._how = ": ".join(filter(None, [how, self._complaint()]))
+        return self._how
+
     def _explained(self, error: HostError) -> HostError:
         """With the last thing that QEMU itself has complained of."""
+        said = self._complaint()
+        told = not said or said in error.message
+        return error if told else HostError(f"{error.message}: {said}", error.hint)
+
+    def _complaint(self) -> str:
         self._complaints.seek(0)
-        said = self._complaints.read().decode(errors="replace")[-_TOLD:].strip().splitlines()
-        return HostError(f"{error.message}: {said[-1]}", error.hint) if said else error
+        said = self._complaints.read().decode(errors="replace")[-_TOLD:].strip()
+        return said.rpartition("\n")[2]
 
 
 class _Output:
