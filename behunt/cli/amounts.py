@@ -9,18 +9,20 @@ import click
 
 
 class Size(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4
-    """Bytes: 512M, 2G, 1048576."""
+    """Bytes: 512M, 2G, 1048576. A number of less than a megabyte lacks its unit."""
 
     name = "size"
+    _LEAST = 1 << 20
     _UNITS: ClassVar = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if isinstance(value, int):
-            return value
         match = re.fullmatch(r"(\d+)([KMGT]?)i?B?", str(value).strip(), re.IGNORECASE)
         if match is None:
             self.fail(f"{value!r} is not a size; write 512M or 2G", param, ctx)
-        return int(match[1]) * self._UNITS[match[2].upper()]
+        size = int(match[1]) * self._UNITS[match[2].upper()]
+        if size < self._LEAST:
+            self.fail(f"{value} is less than a megabyte; write 512M or 2G", param, ctx)
+        return size
 
 
 class Duration(click.ParamType):  # type: ignore[type-arg]

@@ -52,8 +52,8 @@ class Inside:
 
     `files` looks at the same files, without the cost of starting anything. `exhausted` tells,
     after a run, which resource of the harness gave out (the run says nothing about the release
-    then), `exceeded` which of the test's own limits it ran into. Both answer with an empty
-    string for nothing.
+    then), `exceeded` which of the test's own limits it ran into, `note` what its answer leaves in
+    doubt. All answer with an empty string for nothing.
     """
 
     host: Host
@@ -63,6 +63,7 @@ class Inside:
     kernel: Callable[[], str] = nothing
     exhausted: Callable[[], str] = nothing
     exceeded: Callable[[], str] = nothing
+    note: Callable[[], str] = nothing
 
 
 class Runner(Protocol):

@@ -80,6 +80,7 @@ class Uml:
                 kernel=lambda: machine.kernel,
                 exhausted=lambda: full(keeper) or _starved(machine, setup),
                 exceeded=lambda: _exceeded(machine, setup),
+                note=machine.doubt,
             )
 
     def _kernel(self, bootenv: BootEnv) -> Path:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import secrets
 import shlex
-import struct
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,8 +15,10 @@ from types import MappingProxyType
 from behunt.errors import HostError
 from behunt.hosts.confined import Confined
 from behunt.hosts.protocol import CLEAN_ENV, Completed, Sink, Stdin, checked
+from behunt.hosts.transcript import screen_of
 from behunt.runners.job import attempt, told
 from behunt.runners.protocol import AT
+from behunt.runners.uml_registers import DOUBT, REFUSED, WITHOUT_AVX, without_xstate
 
 _BOOT = 30.0  # seconds in which the test must have been started; one is usual
 _TOLD = 1 << 16  # bytes read of what a machine said
@@ -26,41 +26,9 @@ _PANIC = re.compile(r"^.*Kernel panic - not syncing.*$", re.MULTILINE)
 _OUT_OF_MEMORY = re.compile(r"Out of memory: Kill|deadlocked on memory")
 _STARVED = "UML ran out of memory on the host side"  # or of mappings: vm.max_map_count
 
-# What kernels before 6.13 say on a processor whose register state is larger than they know
-# (AMX), and the roots whose kernel has said it: it is booted again, and from then on, with the
-# older way of saving registers.
-_XSTATE = "ptrace set fp regs failed"
+# The roots whose kernel has said that it cannot save the registers of this processor: it is booted
+# again, and from then on, with the older way.
 _needs_small_xstate: set[tuple[str, ...]] = set()
-# That way saves nothing of what AVX has added: what glibc does with it may come out wrong. The
-# second line has names that it had before 2.33.
-_WITHOUT_AVX = (
-    "glibc.cpu.hwcaps=-AVX,-AVX2,-AVX512F,-AVX512VL,-AVX512BW,-AVX_Fast_Unaligned_Load"
-    ",-AVX_Usable,-AVX2_Usable,-AVX512F_Usable"
-)
-
-
-def without_xstate() -> bytes:
-    """A seccomp program that answers ptrace(PTRACE_GETREGSET, …, NT_X86_XSTATE) with EINVAL.
-
-    User-mode Linux then uses PTRACE_GETFPREGS, which every processor has at one size. Layout of
-    struct seccomp_data and the codes: include/uapi/linux/{seccomp,filter,audit,ptrace,elf}.h.
-    """
-    load, equal, answer = 0x20, 0x15, 0x06
-    allow, refuse = 0x7FFF0000, 0x00050000 | errno.EINVAL
-    audit_arch_x86_64, sys_ptrace, ptrace_getregset, nt_x86_xstate = 0xC000003E, 101, 0x4204, 0x202
-    program = (
-        (load, 0, 0, 4),  # the architecture
-        (equal, 0, 7, audit_arch_x86_64),
-        (load, 0, 0, 0),  # the call
-        (equal, 0, 5, sys_ptrace),
-        (load, 0, 0, 16),  # its first argument
-        (equal, 0, 3, ptrace_getregset),
-        (load, 0, 0, 32),  # its third
-        (equal, 0, 1, nt_x86_xstate),
-        (answer, 0, 0, refuse),
-        (answer, 0, 0, allow),
-    )
-    return b"".join(struct.pack("HBBI", *row) for row in program)
 
 
 @dataclass
@@ -95,7 +63,7 @@ class Machine:
             raise HostError("a User-mode Linux machine has no standard input to give")
         whole = {**CLEAN_ENV, **(env or {})}
         machine, told, console = self._boot(argv, whole, cwd, timeout, sink)
-        if _XSTATE in console and "started" not in told:
+        if REFUSED in console and "started" not in told:
             _needs_small_xstate.add(self.keeper.session.sandbox.lower)
             machine, told, console = self._boot(argv, whole, cwd, timeout, sink)
         done = completed(argv, machine, told, console)
@@ -106,6 +74,10 @@ class Machine:
             sink(console.encode())
         return checked(done) if check else done
 
+    def doubt(self) -> str:
+        """What to think of the answers of its kernel on this processor; empty for nothing."""
+        return DOUBT if self._small() else ""
+
     def _boot(
         self,
         argv: Sequence[str],
@@ -115,9 +87,9 @@ class Machine:
         sink: Sink | None,
     ) -> tuple[Completed, dict[str, str], str]:
         """(how the kernel's process ended, what the job told, what the kernel said last)."""
-        small = self.keeper.session.sandbox.lower in _needs_small_xstate
+        small = self._small()
         # The kernel hands on what it does not know.
-        more = {"GLIBC_TUNABLES": _WITHOUT_AVX} if small else {}
+        more = {"GLIBC_TUNABLES": WITHOUT_AVX} if small else {}
         job = AT / f".behunt-{secrets.token_hex(8)}"
         script = job_script(
             argv,
@@ -150,6 +122,9 @@ class Machine:
 
     def wrap(self, argv: Sequence[str]) -> list[str]:
         return self.keeper.wrap([*arguments(PurePosixPath("/bin/sh"), self.memory), *argv])
+
+    def _small(self) -> bool:
+        return self.keeper.session.sandbox.lower in _needs_small_xstate
 
     def _put(self, target: PurePosixPath, text: str) -> None:
         with tempfile.NamedTemporaryFile("w", encoding="utf-8") as script:
@@ -234,12 +209,13 @@ stty -opost </dev/tty1
 """
 
 
-def completed(  # noqa: PLR0911 - a table, read top down
+def completed(
     argv: Sequence[str], machine: Completed, said: Mapping[str, str], console: str
 ) -> Completed:
     """What the run of the machine says about the run of the command in it."""
     done = replace(machine, argv=tuple(argv), err="")
-    last = (console.strip().splitlines() or ["it said nothing"])[-1].strip()
+    screen = screen_of(console)
+    last = screen.rpartition("\n")[2].strip() or "it said nothing"
     if "failed" in said:
         return replace(done, code=127, started=False, failure=said["failed"])
     if "started" not in said:
@@ -249,8 +225,8 @@ def completed(  # noqa: PLR0911 - a table, read top down
         return replace(done, code=-9, timed_out=True)
     if "exit" in said:
         return replace(done, code=int(said["exit"]), timed_out=False)
-    if panic := _PANIC.search(console):
-        return replace(done, code=1, timed_out=False, panic=panic[0].strip())
-    if machine.timed_out:
+    panic = _PANIC.search(console)
+    if machine.timed_out and not panic:
         return done
-    return replace(done, code=1, panic=f"the machine went down under the test: {last}")
+    why = panic[0].strip() if panic else f"the machine went down under the test: {last}"
+    return replace(done, code=1, timed_out=False, panic=f"{why}\n{screen}".rstrip())

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shlex
 import subprocess
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import pytest
 
 from behunt.hosts.protocol import Completed
 from behunt.runners.job import told
-from behunt.runners.uml_machine import arguments, completed, job_script, without_xstate
+from behunt.runners.uml_machine import arguments, completed, job_script
+from behunt.runners.uml_registers import DOUBT, doubt, without_xstate
 
 JOB = PurePosixPath("/behunt/.job")
 
@@ -75,15 +76,26 @@ def test_ends_of_a_machine(
 @pytest.mark.parametrize(
     ("machine", "console", "panic"),
     [
-        (OFF, PANIC, "[    1.0] Kernel panic - not syncing: VFS: oops"),
-        (LATE, PANIC, "[    1.0] Kernel panic - not syncing: VFS: oops"),
-        (DEAD, "last words\n", "the machine went down under the test: last words"),
+        (OFF, PANIC, f"[    1.0] Kernel panic - not syncing: VFS: oops\n{PANIC.strip()}"),
+        (LATE, PANIC, f"[    1.0] Kernel panic - not syncing: VFS: oops\n{PANIC.strip()}"),
+        (
+            DEAD,
+            "\x1b[1mlast\x1b[m words\r\n\n",
+            "the machine went down under the test: last words\nlast words",
+        ),
         (OFF, "", "the machine went down under the test: it said nothing"),
     ],
 )
 def test_panics(machine: Completed, console: str, panic: str) -> None:
     done = completed(["t"], machine, {"started": ""}, console)
     assert (done.panic, done.timed_out, done.code) == (panic, False, 1)
+
+
+@pytest.mark.parametrize(("flags", "told"), [("sse2 avx512f", ""), ("avx512f amx_tile", DOUBT)])
+def test_a_processor_with_amx_leaves_a_doubt(tmp_path: Path, flags: str, told: str) -> None:
+    (tmp_path / "cpuinfo").write_text(f"model name\t: amx_tile_like\nflags\t\t: fpu {flags}\n")
+    assert doubt(tmp_path / "cpuinfo") == told
+    assert doubt(tmp_path / "none") == ""
 
 
 def test_the_filter_is_a_whole_program() -> None:
