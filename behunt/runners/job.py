@@ -10,8 +10,17 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 
-# For any POSIX sh, with nothing but what every base system has.
+# For any POSIX sh and the older ones of the BSDs, whose `command` has no -v, with nothing but what
+# every base system has.
 _STARTABLE = """\
+where() (
+    case $1 in */*) test -x "$1" && echo "$1"; exit ;; esac
+    IFS=:
+    for place in $PATH; do
+        test -f "$place/$1" && test -x "$place/$1" && echo "$place/$1" && exit
+    done
+    exit 1
+)
 first() { dd if="$2" bs="$1" count=1 2>/dev/null; } # head(1) has no -c everywhere
 machine() { first 20 "$1" | od -An -tx1 -j 18 -N 2; }
 foreign() {
@@ -49,7 +58,7 @@ def attempt(
 {_STARTABLE}stop() {{ :; }}
 if ! cd {shlex.quote(cwd)}; then
     tell failed cannot change to the working directory
-elif ! found=$(command -v {program}); then
+elif ! found=$(where {program}); then
     tell failed cannot execute {program}: No such file or directory
 elif test -f "$found" && foreign "$found"; then
     tell failed cannot execute {program}: Exec format error

@@ -7,6 +7,7 @@ import pty
 import re
 import signal
 import subprocess
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,13 +20,17 @@ from behunt.runners.job import attempt
 from behunt.runners.vm import exchange_disk, freebsd
 from behunt.runners.vm.eras import hardware_of
 from behunt.runners.vm.exchange_disk import File
-from behunt.runners.vm.job import FREEBSD, job, waiting
+from behunt.runners.vm.job import FREEBSD, System, job, waiting
 from behunt.runners.vm.machine import Firmware
 from behunt.storage.home import Home
 
 
 def release(version: str, arch: str = "amd64") -> Release:
     return catalogue.find(catalogue.load("freebsd"), version, os="freebsd", arch=arch)
+
+
+def oldest_arch(version: str) -> Release:
+    return release(version, "i386" if version.startswith(("4.", "5.")) else "amd64")
 
 
 def settings(text: str) -> dict[str, str]:
@@ -38,6 +43,9 @@ def settings(text: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("version", "root", "exchange"),
     [
+        ("4.11", "/dev/ad0s1a", "/dev/ad1"),
+        ("7.0", "/dev/ad0s1a", "/dev/ad1"),
+        ("7.1", "/dev/ad0p1", "/dev/ad1"),
         ("8.4", "/dev/ad0p1", "/dev/ad1"),
         ("9.1", "/dev/ada0p1", "/dev/ada1"),
         ("9.3", "/dev/vtbd0p1", "/dev/vtbd1"),
@@ -46,7 +54,8 @@ def settings(text: str) -> dict[str, str]:
     ],
 )
 def test_its_disks_are_called_as_in_its_era(version: str, root: str, exchange: str) -> None:
-    files = freebsd.configured(hardware_of(release(version)))
+    one = oldest_arch(version)
+    files = freebsd.configured(hardware_of(one), version=version)
     assert settings(files["boot/loader.conf.local"])["vfs.root.mountfrom"] == f"ufs:{root}"
     assert files["etc/fstab"].split() == [root, "/", "ufs", "rw", "1", "1"]
     assert f"disk={exchange}\n" in files["behunt/.init"]
@@ -62,8 +71,44 @@ def test_it_boots_on_the_serial_line_and_asks_nobody() -> None:
     assert settings(files["etc/rc.conf.local"])["dumpdev"] == "NO"
 
 
-def test_the_scripts_are_of_any_shell() -> None:
-    files = freebsd.configured(hardware_of(release("13.2")))
+@pytest.mark.parametrize(("version", "delay"), [("4.11", "0"), ("7.0", "0"), ("7.1", "-1")])
+def test_a_loader_that_knows_no_negative_delay_waits_not_at_all(version: str, delay: str) -> None:
+    files = freebsd.console(hardware_of(oldest_arch(version)), version)
+    assert settings(files["boot/loader.conf.local"])["autoboot_delay"] == delay
+
+
+@pytest.mark.parametrize(
+    ("version", "setting"),
+    [
+        ("4.0", ("ifconfig_rl0", "DHCP")),
+        ("4.11", ("ifconfig_em0", "DHCP")),
+        ("7.0", ("ifconfig_em0", "DHCP")),
+        ("7.1", ("ifconfig_DEFAULT", "SYNCDHCP")),
+    ],
+)
+def test_its_network_card_is_asked_for_by_name_where_it_must(
+    version: str, setting: tuple[str, str]
+) -> None:
+    files = freebsd.console(hardware_of(oldest_arch(version)), version)
+    assert setting in settings(files["etc/rc.conf.local"]).items()
+
+
+def test_device_nodes_are_made_where_the_kernel_makes_none() -> None:
+    """By the release's own MAKEDEV, before the job, and before somebody logs in."""
+    hardware = hardware_of(release("4.11", "i386"))
+    first = "(cd /dev && sh MAKEDEV all)\n"
+    assert freebsd.console(hardware, "4.11")["etc/rc.local"] == first
+    configured = freebsd.configured(hardware, version="4.11")
+    assert configured["etc/rc.local"] == f"{first}sh /behunt/.init\n"
+    assert "etc/rc.local" not in freebsd.console(hardware, "5.0")
+
+
+@pytest.mark.parametrize(("version", "arch"), [("13.2", "amd64"), ("4.11", "i386")])
+def test_the_scripts_are_of_any_shell(version: str, arch: str) -> None:
+    one = release(version, arch)
+    files = dict(freebsd.configured(hardware_of(one), freebsd.system(version), version))
+    first, _, files["etc/rc.local"] = files["etc/rc.local"].rpartition("all)\n")
+    assert bool(first) == (version == "4.11")
     for name in ("etc/rc.local", "behunt/.init", "etc/rc.conf.local"):
         for shell in (["dash", "-n"], ["yash", "-o", "posixlycorrect", "-n"]):
             subprocess.run(shell, input=files[name], text=True, check=True)
@@ -99,12 +144,26 @@ def test_who_sits_there_finds_no_job() -> None:
     }
 
 
-@pytest.mark.parametrize(("version", "output"), [("7.4", "/dev/cuad1"), ("8.0", "/dev/cuau1")])
-def test_a_serial_port_has_the_name_of_its_driver(version: str, output: str) -> None:
+@pytest.mark.parametrize(
+    ("version", "output", "initial"),
+    [
+        ("4.0", "/dev/cuaa1", "/dev/cuaia1"),
+        ("5.5", "/dev/cuaa1", "/dev/cuaia1"),
+        ("6.0", "/dev/cuad1", "/dev/cuad1.init"),
+        ("7.4", "/dev/cuad1", "/dev/cuad1.init"),
+        ("8.0", "/dev/cuau1", "/dev/cuau1.init"),
+    ],
+)
+def test_a_serial_port_has_the_name_of_its_driver(version: str, output: str, initial: str) -> None:
     system = freebsd.system(version)
     assert system.output == output
-    files = freebsd.configured(hardware_of(release(version)), system)
-    assert f"stty raw -echo <{output}.init\n" in files["behunt/.init"]
+    files = freebsd.configured(hardware_of(oldest_arch(version)), system, version)
+    assert f"stty raw -echo <{initial}\n" in files["behunt/.init"]
+
+
+@pytest.mark.parametrize(("version", "off"), [("4.11", "reboot -q"), ("5.0", "halt -pq")])
+def test_without_acpi_it_reboots_which_ends_its_machine(version: str, off: str) -> None:
+    assert freebsd.system(version).off == off
 
 
 def test_the_firmware_is_that_of_the_era() -> None:
@@ -121,8 +180,8 @@ def test_the_recipe_is_that_of_what_is_made() -> None:
 @pytest.mark.parametrize(
     ("os", "version", "says"),
     [
-        ("freebsd", "4.11", "gptboot(8) came with FreeBSD 7.1"),
-        ("freebsd", "7.0", "gptboot(8) came with FreeBSD 7.1"),
+        ("freebsd", "2.2.8", "FreeBSD before 4.0 has other drivers"),
+        ("freebsd", "3.5.1", "FreeBSD before 4.0 has other drivers"),
         ("openbsd", "7.4", "cannot make a disk that openbsd 7.4 boots from"),
         ("netbsd", "10.1", "cannot make a disk that netbsd 10.1 boots from"),
         ("omnios", "r151054", "cannot make a disk that omnios r151054 boots from"),
@@ -136,7 +195,7 @@ def test_what_cannot_be_booted_is_refused_with_a_reason(
 
 
 def test_the_oldest_that_can_be_booted_and_one_without_a_number() -> None:
-    assert freebsd.unfit(release("7.1")) == ""
+    assert freebsd.unfit(release("4.0", "i386")) == ""
     latest = replace(release("15.0"), version="CURRENT")
     assert freebsd.unfit(latest) == ""
     assert freebsd.system(latest.version) == FREEBSD
@@ -175,17 +234,44 @@ def test_a_script_is_not_started_without_its_interpreter(
 @pytest.fixture
 def like_freebsd(tmp_path: Path) -> Path:
     """Programs that are not as on Linux, by FreeBSD's manual pages. halt(8) ends who calls it."""
+    return filled(
+        tmp_path,
+        {
+            "date": '[ "$1 $2" = "-f %s" ] && [ "$3" -gt 1700000000 ] && [ $# = 3 ] && echo Sat',
+            "halt": '[ "$*" = -pq ] && kill -9 $PPID',
+            "tar": 'exec bsdtar "$@"',
+        },
+    )
+
+
+@pytest.fixture
+def like_freebsd_4(tmp_path: Path) -> Path:
+    """Its tar(1) is GNU's, and its od(1) has no options of POSIX."""
+    return filled(
+        tmp_path,
+        {
+            "date": f"""case $* in
+                "-r 1795287451 +%Y%m%d%H%M.%S") exec /bin/date -u -d @$2 $3 ;;
+                202611211857.31) ;;
+                *) exit 1 ;;
+            esac
+            echo set >{tmp_path}/clock""",
+            "halt": "exit 1",
+            "od": "echo usage >&2; exit 1",
+            "reboot": '[ "$*" = -q ] && kill -9 $PPID',
+        },
+    )
+
+
+def filled(tmp_path: Path, own: Mapping[str, str]) -> Path:
     programs = {
-        "date": '[ "$1 $2" = "-f %s" ] && [ "$3" -gt 1700000000 ] && [ $# = 3 ] && echo Sat Nov 21',
-        "halt": '[ "$*" = -pq ] && kill -9 $PPID',
         "hostname": f'echo "$1" >{tmp_path}/hostname',
         "setsid": "echo there is none; exit 1",
         "sync": ":",
-        "tar": 'exec bsdtar "$@"',
     }
     directory = tmp_path / "bin"
     directory.mkdir()
-    for name, script in programs.items():
+    for name, script in {**programs, **own}.items():
         (directory / name).write_text(f"#!/bin/sh\n{script}\n")
         (directory / name).chmod(0o755)
     return directory
@@ -194,27 +280,38 @@ def like_freebsd(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("shell", [["dash"], ["yash", "-o", "posixlycorrect"]], ids="-".join)
 def test_a_run_goes_as_it_should(tmp_path: Path, like_freebsd: Path, shell: list[str]) -> None:
     """From the first word on the console to the archive on the disk."""
+    a_run(tmp_path, like_freebsd, shell, FREEBSD)
+
+
+def test_a_run_goes_as_it_should_in_freebsd_4(tmp_path: Path, like_freebsd_4: Path) -> None:
+    a_run(tmp_path, like_freebsd_4, ["dash"], freebsd.system("4.11"))
+    assert (tmp_path / "clock").read_text() == "set\n"
+
+
+def a_run(tmp_path: Path, programs: Path, shell: list[str], system: System) -> None:
     (console, its), (output, prints) = pty.openpty(), pty.openpty()
-    names = {"/dev/console": os.ttyname(its), "/dev/cuau1": str(tmp_path / "cuau1")}
-    for name in ("cuau1", "cuau1.init"):
-        (tmp_path / name).symlink_to(os.ttyname(prints))
+    names = {system.console: os.ttyname(its)}
+    for device in (system.output, system.initial):
+        here = tmp_path / Path(device).name
+        here.symlink_to(os.ttyname(prints))
+        names[device] = str(here)
     at, disk = tmp_path / "behunt", tmp_path / "vtbd1"
 
     def placed(script: str) -> str:
-        for name, here in {**names, "/behunt": str(at)}.items():
-            script = script.replace(name, here)
-        return script.replace("PATH=", f"PATH={like_freebsd}:", 1)
+        for name, here in sorted({**names, "/behunt": str(at)}.items(), reverse=True):
+            script = re.sub(rf"(?<![\w/]){re.escape(name)}(?![\w.])", here, script)
+        return script.replace("PATH=", f"PATH={programs}:", 1)
 
     test = b"#!/bin/sh\ncat words\necho said\nmkdir $OUT/d\ncp words $OUT/d/kept\nexit 3\n"
     env = {"PATH": "/usr/bin:/bin", "OUT": "/behunt/out"}
-    script = job(FREEBSD, ["./t"], env, "/behunt/test", run="1f", hostname="h", directories=["out"])
+    script = job(system, ["./t"], env, "/behunt/test", run="1f", hostname="h", directories=["out"])
     files = [
         File(".job", placed(script).encode(), 0o755),
         File("test/t", test, 0o755),
         File("test/words", b"words\n" * 3000),
     ]
     exchange_disk.write(disk, files, 5 << 20)
-    running = subprocess.Popen([*shell, "-c", placed(waiting(FREEBSD, str(disk)))])
+    running = subprocess.Popen([*shell, "-c", placed(waiting(system, str(disk)))])
     try:
         assert heard(console, b"ready\r\n").endswith(b"behunt: ready\r\n")
         os.write(console, b"\n")

@@ -59,7 +59,7 @@ def write(image: Path, partitions: Sequence[Partition], boot_code: bytes = b"") 
         disk.write(table)
         disk.write(_header(table, total, here=total - 1, other=1, entries=total - 1 - _TABLE))
         for partition, start in zip(partitions, starts, strict=True):
-            _copy(partition.content, disk, start * SECTOR)
+            copy_into(disk, partition.content, start * SECTOR)
 
 
 def _protective(total: int, boot_code: bytes) -> bytes:
@@ -101,7 +101,8 @@ def _identity(name: str) -> uuid.UUID:
     return uuid.uuid5(uuid.NAMESPACE_OID, f"behunt {name}")
 
 
-def _copy(content: Path, disk: BinaryIO, offset: int) -> None:
+def copy_into(disk: BinaryIO, content: Path, offset: int) -> None:
+    """Copy a file there, in bytes; where it is empty the disk stays as it is."""
     with content.open("rb") as file:
         while piece := file.read(len(_EMPTY)):
             if not _EMPTY.startswith(piece):
