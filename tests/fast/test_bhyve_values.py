@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from pathlib import PurePosixPath as P
 
@@ -14,11 +15,13 @@ from vm_hardware import MODERN
 
 from behunt.hosts.local import LocalHost
 from behunt.model import Release
-from behunt.runners.bhyve import BhyveRunner, launched, why
+from behunt.runners.bhyve import BhyveRunner, launched, launched_diskless, why
 from behunt.runners.vm import eras
 from behunt.runners.vm.bhyve_disk import Disks, configured
+from behunt.runners.vm.bhyve_root import Roots
 from behunt.runners.vm.consoles import deaths
-from behunt.runners.vm.machine import Bus, Card, Disk, Firmware, From, Hardware, Machine
+from behunt.runners.vm.machine import Bus, Card, Disk, Firmware, From, Hardware, Machine, Uefi
+from behunt.runners.vm.nfs_root import Link
 from behunt.runners.vm.printed import Printed
 from behunt.storage.home import Home
 
@@ -59,11 +62,20 @@ def test_the_kernel_comes_from_the_first_disk_and_both_are_there() -> None:
     assert tell == "echo $? >ended"
 
 
+def test_with_a_firmware_there_is_nothing_to_load() -> None:
+    uefi = Uefi(P("/u/BHYVE_UEFI.fd"))
+    machine = replace(MACHINE, hardware=replace(HARDWARE, firmware=Firmware.UEFI), uefi=uefi)
+    run, _ = launched(machine).start[-1].splitlines()
+    assert run.startswith("bhyve ")
+    assert f"-l bootrom,/u/BHYVE_UEFI.fd {NAME}" in run
+
+
 def test_what_runs_a_machine_is_ended_before_the_machine() -> None:
-    script = launched(MACHINE).stop[-1]
-    kill, destroy = script.splitlines()
+    script = launched(MACHINE).stop[2]
+    kill, destroy, *unplug = script.splitlines()
     assert kill == f'pkill -KILL -f "^bhyve.* {NAME}( |\\$)"'
-    assert destroy == f"test ! -e /dev/vmm/{NAME} || bhyvectl --vm={NAME} --destroy"
+    assert destroy == f"test ! -e /dev/vmm/{NAME} || bhyvectl --vm={NAME} --destroy || exit"
+    assert unplug[0] == "for tap in $(ifconfig -g tap 2>/dev/null); do"
 
 
 @pytest.mark.parametrize(
@@ -95,7 +107,9 @@ def test_the_loader_of_an_older_guest_shows_its_banner_twice() -> None:
     [
         (release("13.2"), ""),
         (release("8.0", arch="i386"), ""),
-        (release("7.4"), "no disk that it has a driver for"),
+        (release("7.4", arch="i386"), "no disk that it has a driver for"),
+        (release("7.4"), "for a root by NFS"),
+        (release("5.0"), "no disk that it has a driver for"),
         (release("13.2", arch="arm64"), "for arm64"),
         (release("12", "debian"), "boots FreeBSD only, not debian 12"),
     ],
@@ -132,13 +146,51 @@ def test_a_disk_is_of_one_installation_for_one_machine() -> None:
     others = [
         replace(one, identity="b" * 64),
         replace(one, hardware=replace(one.hardware, disk=Bus.AHCI, device="/dev/ada{n}")),
+        replace(one, hardware=replace(one.hardware, firmware=Firmware.LOADER)),
     ]
-    assert len({one.key, *(other.key for other in others)}) == 3
+    assert len({one.key, *(other.key for other in others)}) == 4
     assert replace(one, root="/run/other").key == one.key
 
 
 def test_the_card_follows_the_era() -> None:
     assert (of("8.4").nic, of("9.3").nic) == (Card.E1000, Card.VIRTIO)
+
+
+# -- a root by NFS
+
+OLD = of("7.4")
+
+
+def test_the_kernel_comes_from_a_directory_and_mounts_it() -> None:
+    link = Link("tap3")
+    launch = launched_diskless(NAME, OLD, link, P("/var/tmp/x.root"), bytes(range(32)))
+    load, run, _ = launch.start[-1].splitlines()
+    assert "-d" not in shlex.split(load)
+    assert "-h /var/tmp/x.root " in load
+    assert f"boot.nfsroot.nfshandle=X{bytes(range(32)).hex()}X" in load
+    assert "vfs.root.mountfrom=nfs:198.18.0.13:/var/tmp/x.root" in load
+    assert "boot.netif.ip=198.18.0.14 -e boot.netif.netmask=255.255.255.252" in load
+    assert "boot.netif.hwaddr=58:9c:fc:00:00:03" in load
+    assert "2:0,e1000,tap3,mac=58:9c:fc:00:00:03" in run
+    assert "3:0" not in run
+
+
+@given(st.sets(st.integers(0, 32767), min_size=2, max_size=9))
+def test_no_two_links_have_a_network_or_a_card_in_common(units: set[int]) -> None:
+    links = [Link(f"tap{unit}") for unit in units]
+    assert len({link.network for link in links}) == len({link.mac for link in links}) == len(units)
+    for link in links:
+        assert link.network.subnet_of(IPv4Network("198.18.0.0/15"))
+        assert {IPv4Address(link.host), IPv4Address(link.guest)} == set(link.network.hosts())
+
+
+def test_a_root_by_nfs_is_configured_for_that() -> None:
+    roots = Roots(LocalHost(), "/run/root", "a" * 64, OLD, "1f3a5c")
+    files = roots.files()
+    assert "ifconfig" not in files["etc/rc.conf.local"]  # it would lose its root
+    assert "vfs.root.mountfrom" not in files["boot/loader.conf.local"]
+    assert "disk=\n" in files["behunt/.init"]
+    assert roots.key != Disks(LocalHost(), "/run/root", "a" * 64, OLD, "1f3a5c").key
 
 
 # -- what the test prints

@@ -143,9 +143,12 @@ def test_a_root_over_nfs_without_a_loader_that_knows_networks() -> None:
         "boot.nfsroot.path": "/b/be/test",
         "boot.nfsroot.nfshandle": "X0e46" + "00" * 26 + "X",
         "boot.nfsroot.nfshandlelen": "28",
-        "boot.nfsroot.options": "nolockd,tcp",
+        "boot.nfsroot.options": "nolockd",
         "vfs.root.mountfrom": "nfs:10.0.0.1:/b/be/test",
     }
+    old = nfs_environment(replace(root, nfs=2, handle=bytes(32)))
+    assert old["boot.nfsroot.nfshandle"] == f"X{'00' * 32}X"
+    assert "boot.nfsroot.nfshandlelen" not in old
     gateway = nfs_environment(replace(root, gateway="10.0.0.254"))
     assert gateway["boot.netif.gateway"] == "10.0.0.254"
     words = load_args(

@@ -110,15 +110,14 @@ def test_linux_6_12_needs_a_late_qemu(name: str, needed: int) -> None:
 def test_other_hypervisors_have_devices_of_their_own() -> None:
     old = machine("freebsd-8.4-amd64", "bhyve")
     assert (old.disk, old.device_of(1), old.firmware) == (Bus.AHCI, "/dev/ada1", Firmware.LOADER)
+    none = machine("freebsd-7.4-amd64", "bhyve")
+    assert (none.disk, none.device_of(1), none.nic) == (Bus.NFS, "", Card.E1000)
     new = machine("freebsd-14.0-amd64", "bhyve")
-    assert (new.disk, new.device_of(1), new.firmware) == (
-        Bus.VIRTIO,
-        "/dev/vtbd1",
-        Firmware.LOADER,
-    )
+    assert (new.disk, new.device_of(1), new.firmware) == (Bus.VIRTIO, "/dev/vtbd1", Firmware.UEFI)
+    assert machine("freebsd-14.0-i386", "bhyve").firmware is Firmware.LOADER
     assert machine("openbsd-7.9", "vmm").disk is Bus.VIRTIO
     with pytest.raises(UsageError, match="bhyve emulates no disk that it has a driver for"):
-        machine("freebsd-7.4-amd64", "bhyve")
+        machine("freebsd-7.4-i386", "bhyve")
 
 
 def test_a_system_that_only_a_user_knows_gets_what_all_know() -> None:
@@ -145,6 +144,8 @@ def test_a_system_that_only_a_user_knows_gets_what_all_know() -> None:
         (FIRST_ROW + '[[era]]\narch = "arm"', "there is no arch 'arm'", "amd64 or i386"),
         (FIRST_ROW + '[[era]]\nbhyve = { cpu = "x" }', "era 2, bhyve: unknown key 'cpu'", "disk"),
         (FIRST_ROW + "[[era]]\nbhyve = true", "bhyve = True will not do", "a table"),
+        (FIRST_ROW + '[[era]]\ndisk = "nfs"', "era 2: only bhyve has roots by NFS", "bhyve"),
+        (FIRST_ROW + '[[era]]\nvmm = { disk = "nfs" }', "only bhyve has roots by NFS", "bhyve"),
         (FIRST_ROW + '[[era]]\nchipset = "q35"', "era 2: a q35 has no IDE", "ahci"),
     ],
 )

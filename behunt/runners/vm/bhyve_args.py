@@ -17,8 +17,20 @@ from behunt.runners.vm.machine import Bus, Card, Disk, Firmware, Machine, Nic, S
 VMM = PurePosixPath("/dev/vmm")  # holds a file per machine, until that is destroyed
 _DISKS = {Bus.VIRTIO: "virtio-blk", Bus.AHCI: "ahci-hd", Bus.NVME: "nvme"}
 _CARDS = {Card.VIRTIO: "virtio-net", Card.E1000: "e1000"}
+_TAPS = "$(ifconfig -g tap 2>/dev/null)"
+# Whose the tap(4) interfaces are.
+DESCRIBED = (
+    f"for tap in {_TAPS}; do ifconfig $tap; done 2>/dev/null |"
+    " sed -n 's/^[[:space:]]*description: //p'"
+)
+_UNPLUG = f"""\
+for tap in {_TAPS}; do
+  ! ifconfig $tap 2>/dev/null | grep -q "description: $1\\$" || ifconfig $tap destroy || exit
+done
+"""
 _FIRST_SLOT = 2  # host bridge and LPC bridge are before it
 _SLOTS = 32
+_NFS2 = 2
 _SERIAL = {"console": "comconsole", "boot_serial": "YES"}
 
 
@@ -100,12 +112,22 @@ def destroy_args(name: str) -> list[str]:
 
 
 def stop_args(name: str) -> list[str]:
-    """End `name` in whatever state: what runs it shows its name, and leaves the machine there."""
+    """End `name` in whatever state: what runs it shows its name, and leaves the machine there.
+
+    Its tap(4) interface is described by its name.
+    """
     return [
         *("sh", "-c"),
         f'pkill -KILL -f "^bhyve.* {name}( |\\$)"\n'
-        f"test ! -e {VMM / name} || {shlex.join(destroy_args(name))}",
+        f"test ! -e {VMM / name} || {shlex.join(destroy_args(name))} || exit\n"
+        f"{_UNPLUG}",
+        *("sh", name),
     ]
+
+
+def unplug_args(name: str) -> list[str]:
+    """Destroy the tap(4) interface of `name`, if there is one."""
+    return ["sh", "-c", _UNPLUG, "sh", name]
 
 
 def _memory(machine: Machine) -> str:
@@ -171,8 +193,8 @@ def _plain(path: PurePosixPath) -> str:
 class NfsRoot:
     """A root that a kernel mounts itself, told by the loader's environment instead of a loader.
 
-    `handle` is what the server's mountd gives for `path` (getfh(2) on a FreeBSD server), and
-    `mac` that of the card: the kernel finds its interface by it.
+    `handle` is what the server's mountd gives for `path` (getfh(2) on a FreeBSD server) to
+    version `nfs`, and `mac` that of the card: the kernel finds its interface by it.
     """
 
     server: str
@@ -182,17 +204,20 @@ class NfsRoot:
     ip: str
     netmask: str
     gateway: str = ""
-    options: str = "nolockd,tcp"
+    options: str = "nolockd"
+    nfs: int = 3
 
 
 def nfs_environment(root: NfsRoot) -> dict[str, str]:
     """For load_args: sys/nfs/nfs_diskless.c and sys/fs/nfsclient/nfs_clvfsops.c of 13.2.
 
-    With a length the handle is one of NFSv3; without a handle the kernel refuses to mount.
+    With a length the handle is one of NFSv3, by TCP, which kernels know since 8.2. Without one it
+    is one of NFSv2, of 32 bytes, by UDP in kernels of then. Without a handle none mounts.
     """
     if not root.handle:
         raise ValueError(f"there is no file handle of {root.server}:{root.path}")
     gateway = {"boot.netif.gateway": root.gateway} if root.gateway else {}
+    length = {} if root.nfs == _NFS2 else {"boot.nfsroot.nfshandlelen": str(len(root.handle))}
     return {
         "boot.netif.hwaddr": root.mac,
         "boot.netif.ip": root.ip,
@@ -201,7 +226,7 @@ def nfs_environment(root: NfsRoot) -> dict[str, str]:
         "boot.nfsroot.server": root.server,
         "boot.nfsroot.path": root.path,
         "boot.nfsroot.nfshandle": f"X{root.handle.hex()}X",
-        "boot.nfsroot.nfshandlelen": str(len(root.handle)),
+        **length,
         "boot.nfsroot.options": root.options,
         "vfs.root.mountfrom": f"nfs:{root.server}:{root.path}",
     }

@@ -118,6 +118,8 @@ def _problems(data: Row, rows: Sequence[Row]) -> Iterator[tuple[str, str, str]]:
     for number, row in enumerate(rows, 1):
         place = f"era {number}" + (f" (from {row['from']})" if "from" in row else "")
         yield from _in_table(row, _KEYS, place)
+        if Bus.NFS in {row.get("disk"), row.get("vmm", {}).get("disk")}:
+            yield place, "only bhyve has roots by NFS", 'disk = "nfs" is for the table bhyve.'
         for name in _OTHERS:
             if isinstance(own := row.get(name), dict):
                 yield from _in_table(own, _DEVICES, f"{place}, {name}")

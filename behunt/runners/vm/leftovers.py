@@ -9,11 +9,11 @@ from behunt.errors import HostError
 from behunt.hosts.facts import facts
 from behunt.hosts.protocol import Host
 from behunt.runners.jail_args import owner_of
-from behunt.runners.vm.away import PLACES, place_of, remove
-from behunt.runners.vm.bhyve_args import VMM, stop_args
+from behunt.runners.vm.away import PLACES, ROOT, place_of, remove
+from behunt.runners.vm.bhyve_args import DESCRIBED, VMM, stop_args
 from behunt.runners.vm.vmm_args import end_args
 
-_LIST = f"ls -1 {VMM} {PLACES} 2>/dev/null"
+_LIST = f"ls -1 {VMM} {PLACES} 2>/dev/null; {DESCRIBED}"
 
 
 def reap(host: Host, home: str, alive: Callable[[str], bool]) -> list[str]:
@@ -22,7 +22,8 @@ def reap(host: Host, home: str, alive: Callable[[str], bool]) -> list[str]:
     Before clones are: they have their disks from them.
     """
     removed = []
-    for name in sorted(set(host.run(["sh", "-c", _LIST]).out.split())):
+    listed = host.run(["sh", "-c", _LIST]).out.split()
+    for name in sorted({one.removesuffix(ROOT) for one in listed}):
         token = owner_of(name, home)
         if token and not alive(token):
             with contextlib.suppress(HostError):  # the next one tries again

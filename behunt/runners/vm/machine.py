@@ -26,6 +26,7 @@ class Bus(StrEnum):
     AHCI = "ahci"
     IDE = "ide"
     NVME = "nvme"  # its state cannot be saved
+    NFS = "nfs"  # on none: its root is mounted from the host that runs it
 
 
 class Card(StrEnum):
