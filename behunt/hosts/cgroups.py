@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from behunt.errors import HostError
+from behunt.hosts.mounts import unescaped
 from behunt.model import Limits
 
 _PERIOD = 100_000  # microseconds, the kernel's default for cpu bandwidth
@@ -42,7 +42,7 @@ def hierarchies(mountinfo: str, controllers: str = "") -> Hierarchies:
         left, _, right = row.partition(" - ")
         if not right:
             continue
-        point = Path(_unescaped(left.split()[4]))
+        point = Path(unescaped(left.split()[4]))
         fstype, *_, options = right.split()
         if fstype == "cgroup2":
             v2 = point
@@ -50,11 +50,6 @@ def hierarchies(mountinfo: str, controllers: str = "") -> Hierarchies:
             for name in set(options.split(",")).intersection(_CONTROLLERS):
                 v1[name] = point
     return Hierarchies(v1, v2, frozenset(controllers.split()))
-
-
-def _unescaped(text: str) -> str:
-    """As proc(5) writes blanks and backslashes: three octal digits."""
-    return re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), text)
 
 
 def found() -> Hierarchies:

@@ -60,15 +60,20 @@ _READ_ONLY = (
 _HIDDEN = ("/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/sched_debug")
 
 
-def enter(sandbox: dict[str, Any]) -> None:
-    """Make this process live in `sandbox` (Sandbox as a dict). Raises OSError naming the step."""
+def enter(sandbox: dict[str, Any]) -> list[int]:
+    """Make this process live in `sandbox` (Sandbox as a dict). Raises OSError naming the step.
+
+    Of one that is `exported` the mounts of its root come back, without /proc, /dev and binds: a
+    descriptor for `move_mount`.
+    """
+    tree: list[int] = []
     own = set(sandbox["namespaces"])
     flags = sum(NAMESPACES[name] for name in own - {"pid"})
     if flags:
         unshare(flags)
     if "mount" in own:
         mount("none", "/", flags=MS_REC | MS_PRIVATE)
-        _change_root(sandbox)
+        tree = _change_root(sandbox)
     elif sandbox["root"]:
         os.chroot(sandbox["root"])
         os.chdir("/")
@@ -76,14 +81,16 @@ def enter(sandbox: dict[str, Any]) -> None:
         socket.sethostname(sandbox["hostname"])
     if "net" in own:
         loopback_up()
+    return tree
 
 
-def _change_root(sandbox: dict[str, Any]) -> None:
+def _change_root(sandbox: dict[str, Any]) -> list[int]:
     root = _root(sandbox)
     if not root:
         if "pid" in sandbox["namespaces"]:
             mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
-        return
+        return []
+    tree = [open_tree(root, below=True)] if sandbox["exported"] else []
     binds = [(open_tree(bind["source"]), bind) for bind in sandbox["binds"]]
     os.chdir(root)
     pivot_root(".", ".")  # the old root is now stacked on the new one: see pivot_root(2)
@@ -97,6 +104,7 @@ def _change_root(sandbox: dict[str, Any]) -> None:
         os.close(fd)
     if sandbox["tame"]:
         _mask_proc()
+    return tree
 
 
 def _root(sandbox: dict[str, Any]) -> str:
@@ -118,10 +126,11 @@ def _root(sandbox: dict[str, Any]) -> str:
 
 def _virtual_filesystems(sandbox: dict[str, Any]) -> None:
     plain = MS_NOSUID | MS_NODEV | MS_NOEXEC
-    for path in ("/proc", "/sys", "/dev"):
+    sys = not os.path.islink("/sys")  # noqa: PTH114 - FreeBSD's leads to its sources
+    for path in ("/proc", "/dev", *(["/sys"] if sys else ())):
         os.makedirs(path, exist_ok=True)  # noqa: PTH103
     mount("proc", "/proc", "proc", plain)
-    if "net" in sandbox["namespaces"]:  # sysfs shows the devices of a network namespace
+    if sys and "net" in sandbox["namespaces"]:  # sysfs shows devices of a network namespace
         mount("sysfs", "/sys", "sysfs", plain | MS_RDONLY)
 
 

@@ -13,6 +13,8 @@ from typing import Any
 
 from behunt.hosts.entering import DEVICE_LINKS, DEVICES
 
+# An overlay has file handles with these only; xino where upper and lower differ, such as tmpfs.
+_EXPORTABLE = "index=on,nfs_export=on,xino=on"
 ALL_NAMESPACES = ("mount", "pid", "uts", "ipc", "net")
 
 
@@ -33,6 +35,7 @@ class Sandbox:
     and `work` (directories of one file system), or to a tmpfs of at most `size` bytes that
     vanishes with the sandbox. `root` is a plain directory to change to instead. With neither,
     the host's root is seen. `stage` is an empty directory of ours to build mounts on.
+    `exported`: a server of files can serve the root (see serving.py).
 
     `groups` are `cgroup.procs` files that the command (not its keeper) is entered into.
     `tame` takes away what lets root reach the host: mount, mknod, module, reboot, raw I/O.
@@ -49,6 +52,7 @@ class Sandbox:
     hostname: str = ""
     groups: tuple[str, ...] = ()
     tame: bool = False
+    exported: bool = False
 
     def to_message(self) -> dict[str, Any]:
         """As the spawner takes it."""
@@ -60,7 +64,8 @@ def overlay_options(sandbox: Sandbox) -> str:
     layers = ":".join(_escaped(layer) for layer in sandbox.lower)
     upper = sandbox.upper or f"{sandbox.stage}/u"
     work = sandbox.work or f"{sandbox.stage}/w"
-    return f"lowerdir={layers},upperdir={_escaped(upper)},workdir={_escaped(work)}"
+    own = f"lowerdir={layers},upperdir={_escaped(upper)},workdir={_escaped(work)}"
+    return f"{own},{_EXPORTABLE}" if sandbox.exported else own
 
 
 def _escaped(path: str) -> str:

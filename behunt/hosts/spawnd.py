@@ -21,12 +21,13 @@ import os
 import select
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from behunt.hosts import syscalls, wire
 from behunt.hosts.entering import enter
 from behunt.hosts.executing import execute
+from behunt.hosts.mounts import attach, detach
 from behunt.hosts.processes import Tree, child_wakeups, kill_namespace, own_signals, reap
 from behunt.hosts.wire import Message
 
@@ -101,11 +102,13 @@ def _keep(sandbox: Message, control: socket.socket) -> None:
     os.setsid()
     try:
         keeper = _Keeper(control, sandbox)
-        enter(sandbox)
+        tree = enter(sandbox)
     except Exception as error:  # noqa: BLE001 - whatever it is, behunt must hear of it
         _tell(control, {"error": str(error)})
         return
-    _tell(control, {"ready": os.getpid()})
+    _tell(control, {"ready": os.getpid()}, tree)
+    for fd in tree:
+        os.close(fd)
     try:
         keeper.serve()
     finally:
@@ -148,6 +151,12 @@ class _Keeper:
                 self.open_file(request)
             case "space":
                 _tell(self.control, _space(request["path"]))
+            case "attach":
+                _tell(self.control, _done(lambda: attach(fds[0], request["target"])))
+            case "detach":
+                _tell(self.control, _done(lambda: detach(request["target"])))
+            case "signal":
+                _tell(self.control, _done(lambda: self.signal(request["number"])))
             case "kill":
                 self.kill()
 
@@ -182,6 +191,11 @@ class _Keeper:
         _tell(self.control, {"opened": True}, [fd])
         os.close(fd)
 
+    def signal(self, number: int) -> None:
+        if not self.running:
+            raise ProcessLookupError(errno.ESRCH, "no command runs")
+        os.kill(self.running, number)
+
     def kill(self) -> None:
         """End every process below. The running command is reported when all of them are dead."""
         self.report(kill_namespace() if self.tree is None else self.tree.kill_all(self.wake))
@@ -195,6 +209,14 @@ def _space(path: str) -> Message:
     # Some file systems (btrfs, erofs) do not count inodes at all.
     full = there.f_files > 0 and there.f_favail == 0
     return {"free": 0 if full else there.f_bavail * there.f_frsize}
+
+
+def _done(work: Callable[[], None]) -> Message:
+    try:
+        work()
+    except (OSError, ValueError) as error:
+        return _refusal(error)
+    return {"done": True}
 
 
 def _refusal(error: Exception) -> Message:

@@ -106,6 +106,7 @@ class Session:
     def __init__(self, sandbox: Sandbox) -> None:
         """Enter `sandbox`. Raises HostError with the step that failed."""
         self.sandbox = sandbox
+        self._tree: list[int] = []
         try:
             self._control = _spawner().open(sandbox)
             with _lock:
@@ -115,15 +116,29 @@ class Session:
                 f"cannot reach the spawner: {error}", "run the command again"
             ) from error
         with self._closed_on_error():
-            answer, _ = self._answer()
+            answer, self._tree = self._answer(1)
             if "error" in answer:
                 raise HostError(
                     f"cannot enter the sandbox: {answer['error']}",
                     "run `behunt doctor` to see what this machine can do",
                 )
 
+    @contextlib.contextmanager
+    def tree(self) -> Iterator[int]:
+        """The mounts of the root of a sandbox that is `exported`: a descriptor, to be had once.
+
+        Wherever they are mounted then, they are in use for as long as it is open.
+        """
+        fd = self._tree.pop()
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
     def close(self) -> None:
         """Kill all that runs inside, and wait until it is dead."""
+        while self._tree:
+            os.close(self._tree.pop())
         with contextlib.suppress(OSError, EOFError):
             self._control.shutdown(socket.SHUT_WR)
             self._control.settimeout(_GRACE)

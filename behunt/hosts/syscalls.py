@@ -63,10 +63,13 @@ def pivot_root(new: str, old: str) -> None:
     _checked(_libc.syscall(_PIVOT_ROOT_HERE, os.fsencode(new), os.fsencode(old)), "pivot_root")
 
 
-def open_tree(path: str) -> int:
-    """A mount of `path` that is nowhere yet; a descriptor for `move_mount`."""
-    open_tree_clone = 1
-    flags = open_tree_clone | os.O_CLOEXEC
+def open_tree(path: str, *, below: bool = False) -> int:
+    """A mount of `path` that is nowhere yet; a descriptor for `move_mount`.
+
+    With what is mounted `below` it, if asked for.
+    """
+    open_tree_clone, at_recursive = 1, 0x8000
+    flags = open_tree_clone | os.O_CLOEXEC | (at_recursive if below else 0)
     fd = int(_libc.syscall(_OPEN_TREE, _AT_FDCWD, os.fsencode(path), flags))
     _checked(min(fd, 0), f"mount {path}")
     return fd

@@ -1,0 +1,134 @@
+"""The NFS server of Linux's kernel, where it runs already: then no other can have its port.
+
+Its mountd sees what the host sees, so a clone is mounted in a directory of ours, and exported in
+no file. A behunt that was killed leaves both, and `withdraw` takes them away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import zlib
+from collections.abc import Iterator
+from functools import partial
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Self
+
+from behunt.errors import HostError
+from behunt.hosts.confined import Confined
+from behunt.hosts.local import LocalHost
+from behunt.hosts.mounts import attach, detach, mounted
+from behunt.hosts.protocol import CLEAN_ENV, Host
+from behunt.netboot.exports import Export, Served, exportfs, unexportfs
+from behunt.netboot.nfs import Asked, Names, Share, patiently, sandbox_of
+from behunt.netboot.nfs_faults import linux_exported
+from behunt.storage.protocol import Clone
+
+_NFSD = Path("/proc/fs/nfsd")
+_MOUNTED_BY = Path("/var/lib/nfs/rmtab")  # mountd(8) keeps there who mounts what
+_FSIDS = 1 << 31  # numbers: ours begin anywhere, those that people give are small
+
+
+def missing(nfsd: Path = _NFSD) -> str:
+    """Why it cannot be used; empty if it can."""
+    try:
+        threads = int((nfsd / "threads").read_text("ascii"))
+    except (OSError, ValueError):
+        threads = 0
+    if not threads:
+        return "the kernel's NFS server does not run here: systemctl start nfs-server"
+    if shutil.which("exportfs", path=CLEAN_ENV["PATH"]) is None:
+        return "exportfs is not installed: apt-get install nfs-kernel-server"
+    return "" if os.geteuid() == 0 else "an NFS server needs root: use sudo"
+
+
+def served(versions: str, portlist: str) -> Served:
+    """What it speaks, by the files of these names in /proc/fs/nfsd.
+
+    >>> sorted(served("-2 +3 +4 +4.1 +4.2", "tcp 2049").versions)
+    [3, 4]
+    """
+    spoken = re.findall(r"\+(\d)(?![.\d])", versions)
+    return Served(
+        frozenset(int(v) for v in spoken), re.search("^udp ", portlist, re.MULTILINE) is not None
+    )
+
+
+def asked(rmtab: str, below: str) -> list[Asked]:
+    """The mounts in it (`client:path:count`) of what lies in the directory `below`."""
+    rows = re.findall(rf"^([0-9.]+):({re.escape(below)}/[^:]*):", rmtab, re.MULTILINE)
+    return [Asked(path, IPv4Address(client), granted=True) for client, path in rows]
+
+
+def withdraw(below: Path, host: Host | None = None) -> list[str]:
+    """Export and mount nothing below `below` any more; what was taken away, for the log."""
+    host = host or LocalHost()
+    inside = f"{below}/"
+    gone = [
+        Export(one.path, one.network, 0)
+        for one in linux_exported(host.run(["exportfs", "-s"]).out)
+        if one.path.startswith(inside) and one.network is not None
+    ]
+    for export in gone:
+        host.run(unexportfs(export))
+    points = [point for point in mounted() if point.startswith(inside)]
+    for point in points:
+        patiently(partial(detach, point))
+    return [*(export.path for export in gone), *points]
+
+
+class KernelNfs:
+    """An NfsServer for `network`; its mounts are in `directory`, empty and ours.
+
+    The kernel's server answers on every address of the machine, not on `address` alone.
+    """
+
+    def __init__(
+        self, address: IPv4Address, network: IPv4Network, directory: Path, host: Host | None = None
+    ) -> None:
+        if lacks := missing():
+            raise HostError(lacks, "`behunt doctor` shows what this machine can do")
+        self.address, self.network, self.directory = address, network, directory
+        self.served = served(_read("versions"), _read("portlist"))
+        self._host = host or LocalHost()
+        self._names = Names(zlib.crc32(os.fsencode(directory)) % _FSIDS + 1)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        withdraw(self.directory, self._host)
+
+    @contextlib.contextmanager
+    def shared(self, clone: Clone, name: str, *, size: int = 0) -> Iterator[Share]:
+        at = str(self.directory / name)
+        with (
+            self._names.taken(name) as ident,
+            Confined(sandbox_of(clone, name, size), f"share {name}") as inside,
+            self._exported(inside, Export(at, self.network, ident)),
+        ):
+            yield Share(inside, self.address, at)
+
+    def mounts(self) -> list[Asked]:
+        with contextlib.suppress(OSError):
+            return asked(_MOUNTED_BY.read_text("utf-8"), str(self.directory))
+        return []
+
+    @contextlib.contextmanager
+    def _exported(self, inside: Confined, export: Export) -> Iterator[None]:
+        with inside.session.tree() as tree:
+            attach(tree, export.path)
+        try:
+            self._host.run(exportfs(export), check=True)
+            yield
+        finally:
+            self._host.run(unexportfs(export))
+            if patiently(partial(detach, export.path)):
+                Path(export.path).rmdir()
+
+
+def _read(name: str) -> str:
+    return (_NFSD / name).read_text("ascii")

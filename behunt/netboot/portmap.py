@@ -1,0 +1,180 @@
+"""The port mapper (RFC 1833, version 2) of one NFS server, on one address.
+
+rpcbind(8) answers TCP on every address of its machine, and a host has only one. What asks here is
+a boot loader, an init, or mount(8): each of them speaks version 2, or goes back to it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+import struct
+import threading
+from collections.abc import Callable, Mapping
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Self, TypeAlias
+
+from behunt.errors import HostError
+from behunt.hosts.unix_sockets import bind
+from behunt.netboot.mount3 import PORTMAPPER
+
+PORT = 111
+Ports: TypeAlias = Mapping[tuple[int, int], int]  # by program and version
+_Answer: TypeAlias = Callable[[bytes, str], bytes]  # to a call of whom
+_HEAD = struct.Struct(">8I")  # of a call, up to its credentials
+_CALL, _REPLY, _RPC = 0, 1, 2
+_VERSION = 2
+_NULL, _GETPORT, _DUMP = 0, 3, 4
+_TCP, _UDP = 6, 17
+_SUCCESS, _NO_PROGRAM, _NO_VERSION, _NO_PROCEDURE = range(4)
+_LAST = 1 << 31  # in the length of a record's last fragment
+_LONGEST = 1 << 12  # bytes of a call
+_PATIENCE = 10.0  # seconds in which a call has to arrive
+
+
+def reply(call: bytes, ports: Ports) -> bytes:
+    """What is answered to `call`; nothing to what is none."""
+    try:
+        xid, kind, rpc, program, version, procedure, _, length = _HEAD.unpack_from(call)
+        (verifier,) = struct.unpack_from(">I", call, _HEAD.size + _padded(length) + 4)
+        arguments = call[_HEAD.size + _padded(length) + 8 + _padded(verifier) :]
+        if (kind, rpc) != (_CALL, _RPC):
+            return b""
+        return struct.pack(">5I", xid, _REPLY, 0, 0, 0) + _result(
+            (program, version, procedure), arguments, ports
+        )
+    except struct.error:
+        return b""
+
+
+def _padded(length: int) -> int:
+    return length + -length % 4
+
+
+def _result(called: tuple[int, int, int], arguments: bytes, ports: Ports) -> bytes:
+    program, version, procedure = called
+    if program != PORTMAPPER:
+        return struct.pack(">I", _NO_PROGRAM)
+    if procedure == _NULL:
+        return struct.pack(">I", _SUCCESS)
+    if version != _VERSION:
+        return struct.pack(">3I", _NO_VERSION, _VERSION, _VERSION)
+    if procedure == _GETPORT:
+        wanted, of, _, _ = struct.unpack_from(">4I", arguments)
+        return struct.pack(">2I", _SUCCESS, ports.get((wanted, of), 0))
+    if procedure == _DUMP:
+        rows = ((*service, by, port) for service, port in ports.items() for by in (_TCP, _UDP))
+        listed = b"".join(struct.pack(">5I", 1, *row) for row in rows)
+        return struct.pack(">I", _SUCCESS) + listed + struct.pack(">I", 0)
+    return struct.pack(">I", _NO_PROCEDURE)
+
+
+def agreed(call: bytes) -> bytes:
+    """To a server that registers itself (in version 3 or 4): true, whatever it says."""
+    return struct.pack(">7I", *struct.unpack_from(">I", call), _REPLY, 0, 0, 0, _SUCCESS, 1)
+
+
+class Portmapper:
+    """Answers `network` on `address`, and at the socket `local` agrees with the server.
+
+    Threads of behunt do, and end with it. Raises HostError where the port is taken.
+    """
+
+    def __init__(
+        self, address: IPv4Address, network: IPv4Network, ports: Ports, local: Path
+    ) -> None:
+        self._network = network
+        self._ports = {(PORTMAPPER, _VERSION): PORT, **ports}
+        self._sockets: list[socket.socket] = []
+        try:
+            for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+                self._sockets.append(bound(address, PORT, kind))
+            self._sockets.append(socket.socket(socket.AF_UNIX))
+            bind(self._sockets[-1], local)
+        except BaseException:
+            self.__exit__()
+            raise
+        stream, datagrams, own = self._sockets
+        _begin(self._datagrams, datagrams)
+        _begin(self._streams, stream, self._answer)
+        _begin(self._streams, own, lambda call, _: agreed(call))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for one in self._sockets:
+            with contextlib.suppress(OSError):  # a datagram socket is woken although it complains
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+
+    def _answer(self, call: bytes, peer: str) -> bytes:
+        return reply(call, self._ports) if IPv4Address(peer) in self._network else b""
+
+    def _datagrams(self, own: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # closed
+            while True:
+                call, peer = own.recvfrom(_LONGEST)
+                if not peer:  # shut down
+                    return
+                if answer := self._answer(call, peer[0]):
+                    with contextlib.suppress(OSError):  # it has gone
+                        own.sendto(answer, peer)
+
+    def _streams(self, own: socket.socket, answer: _Answer) -> None:
+        with contextlib.suppress(OSError):  # closed
+            own.listen()
+            while True:
+                peer, name = own.accept()
+                _begin(_serve, peer, name[0] if isinstance(name, tuple) else "", answer)
+
+
+def _begin(work: Callable[..., None], *what: object) -> None:
+    threading.Thread(target=work, args=what, daemon=True).start()
+
+
+def bound(address: IPv4Address, port: int, kind: socket.SocketKind) -> socket.socket:
+    """A socket there. Raises HostError with what to do."""
+    own = socket.socket(type=kind)
+    if kind == socket.SOCK_STREAM:  # what just ended may hold the address yet
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        own.bind((str(address), port))
+    except OSError as error:
+        own.close()
+        raise _refused(address, port, error) from error
+    return own
+
+
+def _refused(address: IPv4Address, port: int, error: OSError) -> HostError:
+    match error.errno:
+        case errno.EADDRINUSE:
+            return HostError(
+                f"port {port} of {address} is taken",
+                f"`ss -lntup sport = :{port}` tells by whom; another NFS server is stopped by "
+                "`systemctl stop nfs-server nfs-ganesha rpcbind.socket rpcbind`",
+            )
+        case errno.EADDRNOTAVAIL:
+            return HostError(
+                f"{address} is no address of this machine",
+                f"give it to the lab's interface: `ip address add {address}/24 dev …`",
+            )
+    return HostError(f"cannot use port {port} of {address}: {error.strerror}", "run as root")
+
+
+def _serve(peer: socket.socket, name: str, answer: _Answer) -> None:
+    """The calls of one connection, each a record of one fragment."""
+    with peer, contextlib.suppress(OSError, struct.error), peer.makefile("rwb") as stream:
+        peer.settimeout(_PATIENCE)
+        while True:
+            (mark,) = struct.unpack(">I", stream.read(4))
+            length = mark & ~_LAST
+            if length > _LONGEST:
+                return
+            told = answer(stream.read(length), name)
+            if not told:
+                return
+            stream.write(struct.pack(">I", _LAST | len(told)) + told)
+            stream.flush()
