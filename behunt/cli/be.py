@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from behunt.cli import be_boot, be_datasets, be_enter
+from behunt.cli import be_boot, be_datasets, be_enter, be_net
 from behunt.cli import options as opt
 from behunt.cli.be_place import by_store, lab_for, named
 from behunt.errors import UsageError
@@ -27,7 +27,12 @@ def be() -> None:
     """
 
 
-for command in (*be_datasets.COMMANDS, *be_enter.COMMANDS, *be_boot.COMMANDS):
+for command in (
+    *be_datasets.COMMANDS,
+    *be_enter.COMMANDS,
+    *be_boot.COMMANDS,
+    *be_net.COMMANDS,
+):
     be.add_command(command)
 
 

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from behunt.model import BootEnv, Release
     from behunt.runners.vm.interactive import Order
 
-_LEAST = 1 << 20  # bytes of memory; what QEMU counts in
-
 
 @click.command(
     epilog="""\b
@@ -58,7 +56,7 @@ def boot(ctx: click.Context, /, name: str, **options: Any) -> None:
         ready, bootenv = found(ctx, lab, place.name, {**options, "runner": "qemu"})
         way_out = "Ctrl-] leaves and ends it" if typing else "Ctrl-C ends it"
         click.echo(f"behunt: booting {bootenv.name}; {way_out}", err=True)
-        order = _order(bootenv, options)
+        order = order_of(bootenv, options)
         left = run(ready, bootenv, release, order, typing=typing, in_place=options["in_place"])
     click.echo(f"\nbehunt: {'left' if left else 'the end of'} {bootenv.name}", err=True)
 
@@ -89,12 +87,10 @@ def _release(lab: Lab, name: str, options: dict[str, Any]) -> Release:
     return release
 
 
-def _order(bootenv: BootEnv, options: dict[str, Any]) -> Order:
+def order_of(bootenv: BootEnv, options: dict[str, Any]) -> Order:
     from behunt.runners.vm.interactive import Order  # noqa: PLC0415
     from behunt.runners.vm.seat import Terminal  # noqa: PLC0415
 
-    if options["memory"] is not None and options["memory"] < _LEAST:
-        raise UsageError("no machine boots in less than a megabyte of memory", "write 512M or 2G")
     columns, lines = shutil.get_terminal_size()
     return Order(
         hostname=re.sub("[^A-Za-z0-9-]+", "-", bootenv.name)[:63].strip("-"),

@@ -16,6 +16,7 @@ from behunt.cli.be import be
 from behunt.cli.bisect import bisect
 from behunt.cli.completion import completion
 from behunt.cli.doctor import doctor
+from behunt.cli.machines import machines
 from behunt.cli.options import Place
 from behunt.cli.releases import releases
 from behunt.cli.report import report
@@ -78,7 +79,7 @@ def cli(ctx: click.Context, home: Path, database: str) -> None:
     ctx.obj = Place(home.expanduser().absolute(), database)
 
 
-for command in (bisect, run, releases, be, results, report, doctor, completion):
+for command in (bisect, run, releases, be, machines, results, report, doctor, completion):
     cli.add_command(command)
 settings.listen(cli)
 

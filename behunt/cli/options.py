@@ -11,6 +11,7 @@ import click
 from click.decorators import FC
 from click.shell_completion import CompletionItem
 
+from behunt.cli import settings
 from behunt.cli.amounts import Duration, Size
 from behunt.errors import UsageError
 
@@ -124,13 +125,25 @@ installing = together(
     ),
 )
 
+lab = click.option(
+    "--lab",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The machines of a lab, instead of the first lab.toml there is.",
+)
+
 testing = together(
     click.option(
         "--runner",
         metavar="NAME",
         default="auto",
         show_default=True,
-        help="namespace, chroot, jail, vnet, uml, qemu, bhyve, vmm, none, or auto: the lightest.",
+        help="namespace, chroot, jail, vnet, uml, qemu, bhyve, vmm, metal, none, or auto: the "
+        "lightest.",
+    ),
+    lab,
+    click.option(
+        "--machine", metavar="NAME", default="", help="Use this machine of the lab, and no other."
     ),
     click.option(
         "--needs", multiple=True, metavar="WHAT", help="A capability that the test needs; repeat."
@@ -198,6 +211,7 @@ def settings_of(options: dict[str, Any]) -> Settings:
         raise UsageError(
             f"there is no keyring {keyring}", "name a file of keys, or a directory of such files"
         )
+    lab, machine = _metal(options)
     return Settings(
         packages=tuple(sorted(set(options["packages"]))),
         mirror=_mirror(options["mirror"]),
@@ -210,6 +224,8 @@ def settings_of(options: dict[str, Any]) -> Settings:
         store=options["store"],
         layout=options["layout"],
         sets=tuple(options["sets"]),
+        lab=lab,
+        machine=machine,
     )
 
 
@@ -219,7 +235,16 @@ def runners_of(place: Place, options: dict[str, Any]) -> Mapping[str, Runner]:
     from behunt.runners import runners  # noqa: PLC0415
     from behunt.storage.home import Home  # noqa: PLC0415
 
-    return runners(Home(place.home), host_of(options["host"]))
+    lab, machine = _metal(options)
+    return runners(Home(place.home), host_of(options["host"]), lab=lab, machine=machine)
+
+
+def _metal(options: Mapping[str, Any]) -> tuple[str, str]:
+    """Lab and machine. Only the runner metal has them: a hunt by another remembers none."""
+    if options.get("runner") != "metal":
+        return "", ""
+    file = options.get("lab") or settings.lab()
+    return str(file.absolute()) if file else "", options.get("machine", "")
 
 
 def _mirror(text: str) -> str:

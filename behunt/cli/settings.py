@@ -21,9 +21,17 @@ from behunt.errors import UsageError
 
 def file() -> Path | None:
     """The first behunt.toml there is: here, the user's, the machine's."""
+    return _first("behunt.toml", Path("/etc/behunt.toml"))
+
+
+def lab() -> Path | None:
+    """The first lab.toml there is: here, the user's, the machine's."""
+    return _first("lab.toml", Path("/etc/behunt/lab.toml"))
+
+
+def _first(name: str, machines: Path) -> Path | None:
     xdg = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    places = (Path("behunt.toml"), xdg / "behunt" / "behunt.toml", Path("/etc/behunt.toml"))
-    for path in places:
+    for path in (Path(name), xdg / "behunt" / name, machines):
         with contextlib.suppress(PermissionError):  # HOME is another's, as under `sudo -u`
             if path.is_file():
                 return path

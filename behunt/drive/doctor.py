@@ -28,6 +28,7 @@ from behunt.install import INSTALLERS, aptmirror
 from behunt.install.fetch import first_of
 from behunt.install.protocol import Order
 from behunt.model import Check, Release
+from behunt.netboot.serving import IPXE
 from behunt.results.store import Results
 from behunt.runners import runners
 from behunt.runners.jail import JailRunner
@@ -91,9 +92,7 @@ def _store(home: Path, machine: Machine) -> Iterator[Check]:
 
 
 def _zfs(machine: Machine) -> Check:
-    check = _program(
-        machine, "store", "zfs", "zfs", what="zfs(8) and /dev/zfs", module="behunt.storage.zfs"
-    )
+    check = _program(machine, "store", "zfs", "zfs", what="zfs(8) and /dev/zfs")
     if check.ok and not os.path.exists("/dev/zfs"):  # noqa: PTH110 - never raises
         load = "kldload zfs" if machine.system == "freebsd" else "modprobe zfs"
         return replace(check, ok=False, detail="the kernel has no ZFS: no /dev/zfs", fix=load)
@@ -125,7 +124,8 @@ def _runners(home: Path, machine: Machine) -> Iterator[Check]:
     elsewhere = machine.system != "freebsd"
     for runner in runners(Home(home)).values():
         jails = isinstance(runner, JailRunner)
-        if elsewhere and runner.name == "vnet":  # it would say the same as jail
+        # vnet would say the same as jail, and metal is told of under network boot
+        if runner.name == "metal" or (elsewhere and runner.name == "vnet"):
             continue
         can = ", ".join(sorted(runner.capabilities))
         check = _tried("runner", runner.name, partial(enter, runner), can)
@@ -154,16 +154,13 @@ def _controllers() -> str:
     return f"cgroups: {', '.join(told)}"
 
 
-def _program(
-    machine: Machine, area: str, name: str, program: str, *, what: str, module: str
-) -> Check:
-    """A program that `module` of behunt's makes use of, or will: then it says so."""
+def _program(machine: Machine, area: str, name: str, program: str, *, what: str) -> Check:
     there = machine.has(program)
     return Check(
         area,
         name,
         ok=there,
-        detail=(what if there else f"{program} is not installed") + _to_come(module),
+        detail=what if there else f"{program} is not installed",
         fix="" if there else machine.fix([program]),
         optional=True,
     )
@@ -219,13 +216,22 @@ def _asked(check: Check, mirror: str) -> Check:
 
 
 def _network_boot(machine: Machine) -> Iterator[Check]:
-    area, module = "network boot", "behunt.netboot.protocol"
-    nfs = "nfsd" if machine.system == "freebsd" else "exportfs"
-    yield _program(machine, area, "dnsmasq", "dnsmasq", what="DHCP and TFTP", module=module)
-    yield _program(machine, area, "nfs", nfs, what="exports of roots", module=module)
+    area = "network boot"
+    nfs = "nfsd" if machine.system == "freebsd" else "ganesha.nfsd"
+    yield _program(machine, area, "dnsmasq", "dnsmasq", what="DHCP and TFTP")
+    yield _program(machine, area, "nfs", nfs, what="exports of roots")
+    ipxe = next(iter(IPXE.glob("*.kpxe")), None)
+    yield Check(
+        area,
+        "ipxe",
+        ok=ipxe is not None,
+        detail="boots Linux" if ipxe else f"there is no iPXE in {IPXE}",
+        fix="" if ipxe else machine.fix(["ipxe"]),
+        optional=True,
+    )
     wired = _wired()
     detail = f"can be sent from {', '.join(wired)}" if wired else "no wired network"
-    yield Check(area, "wake-on-lan", bool(wired), detail + _to_come(module), optional=True)
+    yield Check(area, "wake-on-lan", bool(wired), detail, optional=True)
 
 
 def _wired() -> list[str]:
@@ -273,12 +279,3 @@ def _tried(area: str, name: str, attempt: Callable[[], None], can: str) -> Check
     except (BehuntError, OSError) as error:
         return Check(area, name, ok=False, detail=why(error), fix=privilege())
     return Check(area, name, ok=True, detail=can)
-
-
-def _to_come(module: str) -> str:
-    """Says that the machine has, or could have, what this behunt makes no use of yet."""
-    try:
-        there = importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:
-        there = False
-    return "" if there else " (for a later behunt)"

@@ -12,6 +12,7 @@ from behunt import catalogue
 from behunt.drive.doctor_machine import Machine
 from behunt.errors import HostError
 from behunt.model import Check, Release
+from behunt.runners.uml_registers import doubt
 from behunt.runners.vm import accel, eras
 from behunt.runners.vm.families import FAMILIES
 from behunt.runners.vm.qemu_args import PROGRAMS
@@ -37,10 +38,17 @@ def checks_of_machines(home: Home, machine: Machine) -> Iterator[Check]:
         fix = next(fix for words, fix in _ACCELERATE.items() if words in fast.why) if tcg else ""
         yield Check("runner", "kvm", ok=not tcg, detail=fast.why, fix=fix, optional=True)
         yield _emulator(machine, qemu, fast, known)
+    yield _registers()
     for os, family in FAMILIES.items():
         mine = [r for r in known if r.os == os and not eras.unfit(r)]
         whys = [family.unfit(release) for release in mine]
         yield _disk(os, whys)
+
+
+def _registers() -> Check:
+    """Whether the runner uml can be trusted with all that a program may compute with."""
+    detail, _, fix = (doubt() or "uml keeps those of this processor").partition(": ")
+    return Check("runner", "registers", not fix, detail, fix, optional=True)
 
 
 def _disk(os: str, whys: Sequence[str]) -> Check:

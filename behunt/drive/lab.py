@@ -19,8 +19,10 @@ from behunt.hosts.facts import Facts, facts
 from behunt.hosts.local import LocalHost
 from behunt.hosts.protocol import Host
 from behunt.model import BootEnv, Verdict
+from behunt.netboot.power.hand import Ask
 from behunt.results.store import Results
 from behunt.runners import SENDING, runners
+from behunt.runners.metal import nobody
 from behunt.runners.protocol import Runner
 from behunt.storage.home import Home, Owner
 from behunt.storage.protocol import Store
@@ -41,6 +43,8 @@ class Settings:
     store: str = OVERLAY  # or zfs:POOL/DATASET
     layout: str = ""  # of a boot environment in datasets; empty: flat
     sets: tuple[str, ...] = ()  # distribution sets instead of the usual ones
+    lab: str = ""  # the lab.toml of the runner metal
+    machine: str = ""  # of that lab; empty: any
 
 
 DEFAULTS = Settings()
@@ -106,13 +110,17 @@ def opened(
     results: str | Path = "",
     settings: Settings = DEFAULTS,
     emit: OnEvent = ignore,
+    ask: Ask = nobody,
 ) -> Iterator[Lab]:
-    """A lab in `home`, after removing what killed behunts left there."""
+    """A lab in `home`, after removing what killed behunts left there.
+
+    `ask` has a person do something.
+    """
     from behunt.drive.reap import reap  # noqa: PLC0415 - reap needs Lab's parts, not Lab
 
     place = Home(home).make()
     there = host_of(settings.host)
-    known = runners(place, there)
+    known = runners(place, there, lab=settings.lab, machine=settings.machine, ask=ask)
     if runner not in known:
         raise UsageError(f"there is no runner {runner}", f"runners: {', '.join(known)}")
     host = LocalHost() if runner in SENDING else there

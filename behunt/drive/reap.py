@@ -62,6 +62,7 @@ def _half_made(home: Home) -> Iterator[Path]:
     """Named after who makes them."""
     yield from home.kernels.glob(".fetch.*")
     yield from home.machines.glob(".make.*")
+    yield from home.serving.iterdir()
     yield from home.machines.glob("*/.state.*")
     yield from home.archives.glob("*.partial")
 

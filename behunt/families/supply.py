@@ -25,8 +25,9 @@ _PACKAGES = {
     "qemu-system-x86_64": {"debian": "qemu-system-x86", "freebsd": "qemu"},
     "qemu-system-aarch64": {"debian": "qemu-system-arm", "freebsd": "qemu"},
     "qemu-img": {"debian": "qemu-utils", "freebsd": "qemu"},
-    "dnsmasq": {"debian": "dnsmasq", "freebsd": "dnsmasq"},
-    "exportfs": {"debian": "nfs-kernel-server"},
+    "dnsmasq": {"debian": "dnsmasq-base", "freebsd": "dnsmasq"},
+    "ganesha.nfsd": {"debian": "nfs-ganesha-vfs"},
+    "ipxe": {"debian": "ipxe", "freebsd": "ipxe"},
     "nfsd": {"freebsd": ""},
 }
 

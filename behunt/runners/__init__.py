@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from behunt.hosts.local import LocalHost
 from behunt.hosts.protocol import Host
+from behunt.netboot.lab import read
+from behunt.netboot.power.hand import Ask
 from behunt.runners.bhyve import BhyveRunner
 from behunt.runners.jail import JailRunner, vnet
+from behunt.runners.metal import MetalRunner, nobody
 from behunt.runners.namespace import CHROOT, NAMESPACE
 from behunt.runners.none import NONE
 from behunt.runners.protocol import Runner
@@ -16,13 +21,19 @@ from behunt.runners.vmm import VmmRunner
 from behunt.storage.home import Home
 
 # lightest first
-NAMES = ("none", "chroot", "namespace", "jail", "vnet", "uml", "qemu", "bhyve", "vmm")
+NAMES = ("none", "chroot", "namespace", "jail", "vnet", "uml", "qemu", "bhyve", "vmm", "metal")
 # They take a boot environment of this machine to another host, and boot it there.
 SENDING = frozenset({"vmm"})
 
 
-def runners(home: Home, host: Host | None = None) -> dict[str, Runner]:
-    """Those that get inside what is on `host`, which is this machine by default."""
+def runners(
+    home: Home, host: Host | None = None, *, lab: str = "", machine: str = "", ask: Ask = nobody
+) -> dict[str, Runner]:
+    """Those that get inside what is on `host`, which is this machine by default.
+
+    `lab` is a lab.toml, whose `machine` is used, or any. Raises UsageError for a bad one.
+    """
+    metal = MetalRunner(home, read(Path(lab)) if lab else None, machine, ask)
     here = LocalHost()
     found: tuple[Runner, ...]
     if host is None or isinstance(host, LocalHost):
@@ -36,6 +47,7 @@ def runners(home: Home, host: Host | None = None) -> dict[str, Runner]:
             QemuRunner(home.machines),
             BhyveRunner(here, home=home),
             VmmRunner(here, home=home),
+            metal,
         )
     else:
         found = (
@@ -47,5 +59,6 @@ def runners(home: Home, host: Host | None = None) -> dict[str, Runner]:
             OnlyHere(QemuRunner(home.machines), host.name),
             BhyveRunner(host, home=home),
             VmmRunner(host, home=home),
+            OnlyHere(metal, host.name),
         )
     return {runner.name: runner for runner in found}

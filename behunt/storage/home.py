@@ -7,6 +7,7 @@ runs/       logs and outputs, a directory per trial
 sessions/   what a hunt was asked: the user's test, as it was
 locks/      one file per running behunt, one per boot environment
 mounts/     where datasets of a ZFS store are mounted
+serving/    files of the servers that machines boot from, a directory per behunt
 stage/      empty; each sandbox mounts here, in a mount namespace of its own
 results.db
 id          what tells this home from others that use the same pool
@@ -78,6 +79,10 @@ class Home:
         return self.path / "mounts"
 
     @property
+    def serving(self) -> Path:
+        return self.path / "serving"
+
+    @property
     def results(self) -> Path:
         return self.path / "results.db"
 
@@ -108,6 +113,7 @@ class Home:
                 self.locks,
                 self.stage,
                 self.mounts,
+                self.serving,
             ):
                 directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:

@@ -412,9 +412,12 @@ def test_a_panic_is_told_with_what_the_kernel_said(machine: Place) -> None:
     with machine.enter() as inside:
         script = "echo before; echo c >/proc/sysrq-trigger; sleep 100"
         done = inside.host.run(["sh", "-c", script], sink=said.extend)
-        assert done.panic == "Kernel panic - not syncing: sysrq triggered crash"
+        first, *screen = done.panic.splitlines()
+        assert first == "Kernel panic - not syncing: sysrq triggered crash"
         assert said.startswith(b"before\n")
         assert b"sysrq triggered crash" in said
+        assert 10 < len(screen) <= 25
+        assert screen[-1].encode() in said
         assert inside.host.run(["true"]).panic == ""
 
 

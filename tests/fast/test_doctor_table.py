@@ -37,7 +37,7 @@ def test_the_family_of_a_system(uname: str, os_release: str, system: str) -> Non
         (["libzfs_core"], "debian", "apt install python3-pyzfs"),
         (["libzfs_core"], "freebsd", "pkg install py311-libzfs_core"),
         (["qemu-system-x86_64", "dnsmasq"], "freebsd", "pkg install qemu dnsmasq"),
-        (["exportfs"], "debian", "apt install nfs-kernel-server"),
+        (["ganesha.nfsd"], "debian", "apt install nfs-ganesha-vfs"),
         (["mmdebstrap"], "freebsd", "there is no package of mmdebstrap: use Debian or Ubuntu"),
         (["dnsmasq"], "", "install dnsmasq"),
         (["mmdebstrap", "zstd"], "", "install mmdebstrap and zstd"),

@@ -27,7 +27,7 @@ ALLOWED: dict[str, set[str]] = {
     "results": FLOOR,
     "storage": HOSTS,
     "install": HOSTS | {"families"},
-    "runners": HOSTS | {"families", "storage"},
+    "runners": HOSTS | {"families", "storage", "netboot"},
     "netboot": HOSTS | {"families", "storage"},
 }
 ALLOWED["drive"] = set(ALLOWED)

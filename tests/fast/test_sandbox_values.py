@@ -24,6 +24,13 @@ def test_changes_go_to_the_stage_or_to_the_disk() -> None:
     assert overlay_options(on_disk) == "lowerdir=/l,upperdir=/disk/u,workdir=/disk/w"
 
 
+def test_an_overlay_that_is_exported_has_file_handles() -> None:
+    exported = Sandbox(lower=("/l",), stage="/s", exported=True)
+    assert overlay_options(exported) == (
+        "lowerdir=/l,upperdir=/s/u,workdir=/s/w,index=on,nfs_export=on,xino=on"
+    )
+
+
 def test_signs_of_the_option_syntax_are_escaped() -> None:
     odd = Sandbox(lower=("/a:b", "/c,d\\e"), upper="/u:,", work="/w", stage="/s")
     assert overlay_options(odd) == ("lowerdir=/a\\:b:/c\\,d\\\\e,upperdir=/u\\:\\,,workdir=/w")

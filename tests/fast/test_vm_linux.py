@@ -40,7 +40,7 @@ def test_a_kernel_without_a_needed_module_is_refused(modules: Path) -> None:
 
 
 def test_the_archive_is_what_cpio_reads(tmp_path: Path) -> None:
-    image = initrd(b"program", "#!/bin/sh\n", {"b": b"1", "a": b"22"}, {"job": "echo\n"})
+    image = initrd(b"program", "#!/bin/sh\n", {"b": b"1", "a": b"22"}, {"job": b"echo\n"})
     (tmp_path / "initrd").write_bytes(image)
     unpack = ["busybox", "cpio", "-i", "-d", "-m"]
     with (tmp_path / "initrd").open("rb") as archive:

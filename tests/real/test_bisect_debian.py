@@ -10,6 +10,7 @@ import pexpect
 import pytest
 from behunt_cli import COMMAND, Behunt, executable
 
+from behunt.runners.uml_registers import doubt
 from behunt.storage.home import Home
 
 pytestmark = pytest.mark.real
@@ -63,7 +64,7 @@ def test_every_name_means_the_release(behunt: Behunt, name: str) -> None:
 
 def test_the_kernel_of_the_release_is_asked(behunt: Behunt) -> None:
     test = executable(behunt.place / "old.sh", "case $(uname -r) in 5.*) ;; *) exit 1 ;; esac")
-    options = ["--needs", "own_kernel", "--os", "debian", "--from", "11", "--to", "13", "--json"]
+    options = ["--runner", "uml", "--os", "debian", "--from", "11", "--to", "13", "--json"]
     done = behunt("bisect", *options, test)
     assert (done.code, done.json["runner"]) == (0, "uml")
     assert (done.json["last_good"], done.json["first_bad"]) == (
@@ -73,6 +74,8 @@ def test_the_kernel_of_the_release_is_asked(behunt: Behunt) -> None:
     kernels = {trial["release"]: trial["kernel"] for trial in done.json["trials"]}
     assert kernels["debian-11-amd64"].startswith("5.10.")
     assert kernels["debian-12-amd64"].startswith("6.1.")
+    # All these kernels are older than 6.13.
+    assert {trial["note"] for trial in done.json["trials"]} == {doubt()}
 
 
 def test_run_passes_the_status_and_output_on(behunt: Behunt) -> None:

@@ -84,7 +84,7 @@ def test_missing_programs_come_with_the_command_that_brings_them(tmp_path: Path)
     bare.mkdir()
     found = by_name(checks(tmp_path / "home", machine=Machine("debian", path=str(bare))))
     assert found["mmdebstrap"].fix == "apt install mmdebstrap tar zstd"
-    assert found["dnsmasq"].fix == "apt install dnsmasq"
+    assert found["dnsmasq"].fix == "apt install dnsmasq-base"
     assert found["qemu"].optional
     assert found["sets"].fix == "apt install libarchive-tools"
     assert found["signify"].fix == "apt install signify-openbsd signify-openbsd-keys"

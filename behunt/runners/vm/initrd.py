@@ -7,7 +7,7 @@ import lzma
 import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from behunt.errors import InstallError
 
@@ -50,6 +50,33 @@ def needed(modules: Path, wanted: Iterable[str], welcome: Iterable[str] = ()) ->
     return found
 
 
+def loadable(modules: Path, wanted: Iterable[str]) -> dict[str, bytes]:
+    """What modprobe(8) needs to load those in `wanted` that there are, by name or for a device.
+
+    These are files of a /lib/modules/VERSION. depmod(8) must have seen `modules`.
+    """
+    depends = dict(line.split(":", 1) for line in _lines(modules / "modules.dep"))
+    paths = {_name(path): path for path in depends}
+    found: dict[str, list[str]] = {}
+
+    def take(name: str) -> None:
+        if name in paths and name not in found:
+            found[name] = [_name(path) for path in depends[paths[name]].split()]
+            for other in found[name]:
+                take(other)
+
+    for name in wanted:
+        take(name)
+    aliases = (line for line in _lines(modules / "modules.alias") if line.startswith("alias "))
+    ours = [line for line in aliases if _name(line.rpartition(" ")[2]) in found]
+    lists = [f"{name}.ko: {' '.join(f'{one}.ko' for one in on)}" for name, on in found.items()]
+    return {
+        "modules.alias": "".join(f"{line}\n" for line in ours).encode(),
+        "modules.dep": "".join(f"{line}\n" for line in lists).encode(),
+        **{f"{name}.ko": _unpacked(modules / paths[name]) for name in found},
+    }
+
+
 def _lines(path: Path) -> Iterator[str]:
     yield from path.read_text(encoding="ascii").splitlines()
 
@@ -67,12 +94,9 @@ def _unpacked(path: Path) -> bytes:
 
 
 def initrd(
-    busybox: bytes, init: str, modules: Mapping[str, bytes], files: Mapping[str, str]
+    busybox: bytes, init: str, modules: Mapping[str, bytes], files: Mapping[str, bytes]
 ) -> bytes:
-    """An archive with `init` to run, `modules` to load in this order, and further `files`.
-
-    These may lie in directories of its root, and no deeper.
-    """
+    """An archive with `init` to run, `modules` to load in this order, and further `files`."""
     members = {
         "init": (0o755, init.encode()),
         "bin/busybox": (0o755, busybox),
@@ -80,9 +104,9 @@ def initrd(
             f"modules/{number:02}-{name}.ko": (0o644, content)
             for number, (name, content) in enumerate(modules.items())
         },
-        **{name: (0o755, content.encode()) for name, content in files.items()},
+        **{name: (0o755, content) for name, content in files.items()},
     }
-    holding = {name.rpartition("/")[0] for name in members} - {""}
+    holding = {str(above) for name in members for above in PurePosixPath(name).parents} - {"."}
     return cpio(sorted({"dev", "root"} | holding), members)
 
 

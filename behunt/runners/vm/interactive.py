@@ -37,7 +37,7 @@ from behunt.storage.protocol import Clone
 _FROM_DISK = "freebsd"
 _NEEDED = ("virtio_pci", "9pnet_virtio", "9p")
 # The last line of a panic, in every kernel since 2.2 (kernel/panic.c).
-_LOST = Row(regex=r"Rebooting in \d+ seconds?\.\.", reached="panicked")
+LOST = Row(regex=r"Rebooting in \d+ seconds?\.\.", reached="panicked")
 _PANIC = re.compile(r"Kernel panic.*?: (.*)")
 # $1 an empty directory, $2 options of the overlay; then what to run where the clone is merged.
 _MERGED = """
@@ -94,7 +94,7 @@ def started(
         argv if foreign else merged(clone, argv),
         scratch,
         Transcript(scratch / "console"),
-        deaths=() if foreign else [_LOST],  # who sits there may look into a panic by ddb(4)
+        deaths=() if foreign else [LOST],  # who sits there may look into a panic by ddb(4)
         network=order.network,
     ) as running:
         yield running
@@ -103,7 +103,7 @@ def started(
 def _from_disk(release: Release, clone: Clone, order: Order, scratch: Path) -> Machine:
     place = scratch / "machine"
     place.mkdir()
-    freebsd.make_seat(release, clone, _ordered(eras.hardware_of(release), order), place)
+    freebsd.make_seat(release, clone, ordered(eras.hardware_of(release), order), place)
     hardware = made.read(place).hardware
     return Machine(
         name=order.hostname,
@@ -137,7 +137,7 @@ def panic(end: Reached, transcript: Path) -> str:
 def machine_of(
     release: Release, clone: Clone, kernel: linux.Kernel, order: Order, scratch: Path, *, own: bool
 ) -> Machine:
-    hardware = _ordered(eras.hardware_of(release), order)
+    hardware = ordered(eras.hardware_of(release), order)
     root = Share(seat.ROOT, PurePosixPath(clone.root or f"{clone.stage}/m"))
     modules = Share(seat.MODULES, PurePosixPath(kernel.modules), readonly=True)
     return Machine(
@@ -150,7 +150,7 @@ def machine_of(
     )
 
 
-def _ordered(era: Hardware, order: Order) -> Hardware:
+def ordered(era: Hardware, order: Order) -> Hardware:
     return replace(era, memory=order.memory or era.memory, cpus=order.cpus or era.cpus)
 
 
@@ -174,7 +174,7 @@ def _initrd(kernel: linux.Kernel, card: str, order: Order, *, own: bool) -> byte
     welcome = [linux.CARDS[card]] if order.network else []
     modules = needed(kernel.modules, _NEEDED, welcome)
     there = seat.files(order.hostname, order.terminal)
-    inside = {f"{seat.AT}/{name}": text for name, text in there.items()}
+    inside = {f"{seat.AT}/{name}": text.encode() for name, text in there.items()}
     script = seat.init("" if own else kernel.modules.name, network=order.network)
     return initrd(linux.BUSYBOX.read_bytes(), script, modules, inside)
 

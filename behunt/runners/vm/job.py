@@ -31,8 +31,8 @@ class System:
 
     `first` is done where the script is process 1, `clock` sets the time to $now (seconds since
     1970), `take` unpacks $disk here past whatever was read of it before, `off` powers off at
-    once. `initial` is the suffix of the device with the settings that `output` has whenever it is
-    opened, where it forgets those of before. `session` is the command that makes the test leader
+    once. `initial` is the device with the settings that `output` has whenever it is opened, where
+    it forgets those of before. `session` is the command that makes the test leader
     of a session of its own. `processes` lets there be $1 more than there are, `room` leaves $1 KiB
     free on the disk; where they are empty it cannot be done.
     """
@@ -79,12 +79,15 @@ FREEBSD = System(
     clock="date -f %s $now >/dev/null",
     take="tar xf $disk",
     off="halt -pq",  # shutdown(8) asks init, which is busy with us
-    initial=".init",
+    initial="/dev/cuau1.init",
 )
 
 
 def waiting(system: System, disk: str) -> str:
-    """The script that is in the machine; `disk` is what it calls its exchange disk."""
+    """The script that is in the machine; `disk` is what it calls its exchange disk.
+
+    Without one, the directory AT of its root has what such a disk brings, and keeps what is left.
+    """
     return f"""#!/bin/sh
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 disk={disk}
@@ -98,12 +101,13 @@ if [ $$ = 1 ]; then
 {system.first}
 fi
 stty -echo <{system.console}
-stty raw -echo <{system.output}{system.initial}
+stty raw -echo <{system.initial or system.output}
 mkdir -p {AT}
 cd {AT} || {{ say failed cannot make {AT}; off; }}
 say {READY}
 while read -r now boot <{system.console} && [ -z "$now" ]; do
-    dd if=$disk of=/dev/null bs=512 count=1 2>/dev/null # a disk that was resumed may be dead
+    # a disk that was resumed may be dead
+    [ -z "$disk" ] || dd if=$disk of=/dev/null bs=512 count=1 2>/dev/null
     say {READY}
 done
 {system.clock}
@@ -146,7 +150,7 @@ tell kernel "$(uname -r)"
 sync
 full() {{ [ "$4" -ge {_LITTLE} ] || tell full; }}
 full $(df -k / | tail -n 1)
-tar cf $disk * {TOLD} 2>/dev/null || say {run} overfull
+[ -z "$disk" ] || tar cf $disk * {TOLD} 2>/dev/null || say {run} overfull
 sync
 say {run} {DONE}
 off

@@ -150,7 +150,7 @@ def _initrd(kernel: Kernel, hardware: Hardware) -> bytes:
     modules = needed(kernel.modules, wanted, welcome)
     init = _INIT.format(root=hardware.device_of(0))
     job = waiting(LINUX, hardware.device_of(1))
-    return initrd(BUSYBOX.read_bytes(), init, modules, {"job": job})
+    return initrd(BUSYBOX.read_bytes(), init, modules, {"job": job.encode()})
 
 
 def _kernels(tree: Path) -> Iterator[Kernel]:

@@ -1,0 +1,164 @@
+"""A clone of a boot environment served by NFS, for whoever is in a network, until it is ended.
+
+Whoever serves one holds the lock on a file of the home, in which it has written who it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from pathlib import Path
+from typing import IO
+
+from behunt.drive.datasets import entered
+from behunt.drive.lab import Lab
+from behunt.errors import HostError, UsageError
+from behunt.hosts.local import LocalHost
+from behunt.hosts.pipes import wait_ready
+from behunt.hosts.protocol import Host
+from behunt.model import BootEnv
+from behunt.netboot.servers import serving
+from behunt.storage.home import Home
+
+_PREFIX = "share."
+_END = 60.0  # seconds in which one that is told to end has ended
+_HOUR = 3600.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Sharing:
+    """`name` is the boot environment's, `asked` what the user called it, `pid` who serves it."""
+
+    name: str
+    asked: str
+    pid: int
+
+
+def reach(
+    address: IPv4Address | None, network: IPv4Network | None, host: Host | None = None
+) -> tuple[IPv4Address, IPv4Network]:
+    """Where to serve, and whom: one of both tells the other, by this machine's own addresses.
+
+    Raises UsageError.
+    """
+    if network is not None and network.prefixlen == 0:
+        raise UsageError("that would be served to everybody", "name a network: 10.77.0.0/24")
+    if address and network:
+        return address, network
+    own = _own(host or LocalHost())
+    for one in own:
+        if one.ip == address or (network is not None and one.ip in network):
+            return one.ip, network or one.network
+    raise UsageError(
+        f"{address} is no address of this machine"
+        if address
+        else f"this machine has no address in {network}",
+        f"it has {', '.join(map(str, own))}",
+    )
+
+
+def _own(host: Host) -> list[IPv4Interface]:
+    done = host.run(["ip", "-json", "-4", "address", "show"], check=True)
+    return [
+        IPv4Interface(f"{one['local']}/{one['prefixlen']}")
+        for interface in json.loads(done.out)
+        for one in interface.get("addr_info", ())
+    ]
+
+
+def share(
+    lab: Lab,
+    bootenv: BootEnv,
+    asked: str,
+    address: IPv4Address,
+    network: IPv4Network,
+    *,
+    ready: Callable[[str], None],
+) -> None:
+    """Serve a clone of `bootenv` until Ctrl-C; `ready` is told what to mount, once it can be.
+
+    Raises HostError, also where it is served already.
+    """
+    prefix = f"{lab.owner.token}."
+    sharing = Sharing(bootenv.name, asked, os.getpid())
+    with (
+        _held(lab.home, sharing),
+        tempfile.TemporaryDirectory(dir=lab.home.serving, prefix=prefix) as place,
+        serving(address, network, Path(place)) as server,
+        entered(lab, bootenv) as clone,
+        server.shared(clone, bootenv.name) as shared,
+        contextlib.suppress(KeyboardInterrupt),
+    ):
+        ready(f"{shared.server}:{shared.path}")
+        while not lab.stopping.wait(_HOUR):
+            pass
+
+
+def unshare(home: Path, name: str) -> list[str]:
+    """End all that serve what is called `name`: the boot environments. Raises UsageError."""
+    found = [(file, one) for file, one in _shared(Home(home)) if name in {one.name, one.asked}]
+    if not found:
+        known = ", ".join(one.name for _, one in _shared(Home(home))) or "nothing"
+        raise UsageError(f"{name} is not shared", f"shared: {known}")
+    for file, one in found:
+        _end(file, one)
+    return [one.name for _, one in found]
+
+
+@contextlib.contextmanager
+def _held(home: Home, sharing: Sharing) -> Iterator[None]:
+    with (home.locks / f"{_PREFIX}{sharing.name}").open("a+", encoding="utf-8") as file:
+        if not _taken(file):
+            raise HostError(
+                f"{sharing.name} is shared already",
+                f"end that: behunt be unsharenfs {sharing.name}",
+            )
+        file.truncate(0)
+        json.dump(asdict(sharing), file)
+        file.flush()
+        yield
+
+
+def _shared(home: Home) -> list[tuple[Path, Sharing]]:
+    """What is served now, and the file that says so."""
+    found = []
+    for file in sorted(home.locks.glob(f"{_PREFIX}*")):
+        with file.open(encoding="utf-8") as opened:
+            if not _taken(opened):
+                with contextlib.suppress(ValueError, TypeError):  # it is just being written
+                    found.append((file, Sharing(**json.load(opened))))
+    return found
+
+
+def _end(file: Path, one: Sharing) -> None:
+    """What has that number may be another process, unless the lock is held still."""
+    with contextlib.suppress(ProcessLookupError):
+        process = os.pidfd_open(one.pid)
+        try:
+            with file.open(encoding="utf-8") as opened:
+                if _taken(opened) or json.load(opened) != asdict(one):
+                    return
+            signal.pidfd_send_signal(process, signal.SIGTERM)
+            if not wait_ready([process], [], _END):
+                raise HostError(
+                    f"{one.name} is still served, {_END:.0f} s after that was to end",
+                    f"a client may keep it busy; `kill {one.pid}` ends it the hard way",
+                )
+        finally:
+            os.close(process)
+
+
+def _taken(file: IO[str]) -> bool:
+    """Whether it is ours now, until it is closed."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

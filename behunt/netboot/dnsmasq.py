@@ -1,0 +1,135 @@
+"""The configuration of the one dnsmasq(8) that answers machines of a lab. Pure.
+
+It answers DHCP and TFTP on the lab's interface only, and only those machines that are in its
+file of hosts at the moment: what behunt does not boot gets no answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from behunt.netboot.lab import Dhcp, LabNetwork, Machine
+
+# What a client says that it is (RFC 4578, and IANA's table of processor architectures).
+_CLIENTS = {"bios": ("0",), "uefi": ("6", "7", "9")}
+_SERVICES = {"bios": ("x86PC",), "uefi": ("X86-64_EFI", "BC_EFI")}  # the same in dnsmasq's words
+# What machines fetch by TFTP, by the way they boot. LINUX has iPXE first, which asks again.
+LINUX, FREEBSD, OPENBSD = "linux", "freebsd", "openbsd"
+FILES: dict[str, dict[str, str]] = {
+    LINUX: {"bios": "undionly.kpxe", "uefi": "snponly.efi"},
+    FREEBSD: {"bios": "pxeboot", "uefi": "loader.efi"},
+    OPENBSD: {"bios": "pxeboot"},
+}
+SCRIPT = "boot.ipxe"
+_LEASE = "1h"
+
+
+@dataclass(frozen=True, slots=True)
+class Booting:
+    """What `machine` is told to boot: a key of FILES, and DHCP options by name (root-path)."""
+
+    machine: Machine
+    way: str
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+def conf(lab: LabNetwork, directory: Path, web: int) -> str:
+    """Of dnsmasq, whose files are in `directory`; `hosts` and `options` are two of them.
+
+    iPXE fetches by HTTP, from the port `web`, what is then booted.
+    """
+    lines = [
+        # answer nobody else, nowhere else
+        f"interface={lab.interface}",
+        "except-interface=lo",
+        "bind-interfaces",
+        "dhcp-ignore=tag:!known",
+        "port=0",  # no DNS
+        "no-resolv",
+        "no-hosts",
+        "user=root",  # it stays in its place, which others cannot enter
+        f"pid-file={directory}/dnsmasq.pid",
+        f"log-facility={directory}/dnsmasq.log",
+        "log-dhcp",
+        f"dhcp-leasefile={directory}/leases",
+        f"dhcp-hostsfile={directory}/hosts",
+        f"dhcp-optsfile={directory}/options",
+        _range(lab),
+        "dhcp-option=option:router",  # none: the lab is no way out
+        "dhcp-option=option:dns-server",
+        "enable-tftp",
+        f"tftp-root={directory}/tftp",
+        "tftp-unique-root=mac",
+        "dhcp-userclass=set:ipxe,iPXE",
+        *(
+            f"dhcp-match=set:{firmware},option:client-arch,{client}"
+            for firmware, clients in _CLIENTS.items()
+            for client in clients
+        ),
+        *_boots(lab, web),
+        *_advertised(lab),
+    ]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _range(lab: LabNetwork) -> str:
+    network = lab.address.network
+    if lab.dhcp is Dhcp.PROXY:
+        return f"dhcp-range={network.network_address},proxy,{network.netmask}"
+    if lab.first is None:
+        return f"dhcp-range={network.network_address},static,{network.netmask},{_LEASE}"
+    return f"dhcp-range={lab.first},{lab.last},{network.netmask},{_LEASE}"
+
+
+def _boots(lab: LabNetwork, web: int) -> Iterator[str]:
+    """Behind each file its server, which a proxy does not tell otherwise: iPXE then ignores it."""
+    server = f",,{lab.address.ip}"
+    for way, files in FILES.items():
+        first = ",tag:!ipxe" if way == LINUX else ""
+        for firmware, file in files.items():
+            yield f"dhcp-boot=tag:{way}{first},tag:{firmware},{file}{server}"
+            if lab.dhcp is Dhcp.PROXY:
+                for service in _SERVICES[firmware]:
+                    yield f'pxe-service=tag:{way}{first},{service},"behunt",{file}'
+    script = f"{url(lab, web)}/${{mac:hexhyp}}/{SCRIPT}"
+    yield f"dhcp-boot=tag:{LINUX},tag:ipxe,{script}{server}"
+
+
+def url(lab: LabNetwork, web: int) -> str:
+    return f"http://{lab.address.ip}:{web}"
+
+
+def _advertised(lab: LabNetwork) -> tuple[str, ...]:
+    if lab.ipv6 is None:
+        return ()
+    network = lab.ipv6.network
+    return "enable-ra", f"dhcp-range={network.network_address},ra-only,{network.prefixlen}"
+
+
+def hosts(booting: Iterable[Booting]) -> str:
+    """The file of the machines that are answered, read anew at SIGHUP."""
+    return "".join(
+        f"{one.machine.mac},set:{one.way},set:{one.machine.name},"
+        f"{f'{one.machine.ip},' if one.machine.ip else ''}{one.machine.name}\n"
+        for one in booting
+    )
+
+
+def options(booting: Iterable[Booting]) -> str:
+    """The file of what they are told besides, read anew at SIGHUP."""
+    return "".join(
+        f"tag:{one.machine.name},option:{name},{value}\n"
+        for one in booting
+        for name, value in one.options.items()
+    )
+
+
+def hexhyp(machine: Machine) -> str:
+    """Its address as iPXE and dnsmasq have it in a path.
+
+    >>> hexhyp(Machine("a", "02:01:02:03:04:0a"))
+    '02-01-02-03-04-0a'
+    """
+    return machine.mac.replace(":", "-")

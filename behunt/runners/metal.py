@@ -1,0 +1,192 @@
+"""The runner for machines of a lab: real ones, that boot a clone over the network.
+
+The clone is their root, over NFS (netboot/nfs.py); firmware, DHCP, TFTP and HTTP bring its kernel.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from behunt.errors import HostError, UsageError
+from behunt.model import UNLIMITED, BootEnv, Release, sha256_of
+from behunt.netboot import power as powers
+from behunt.netboot.lab import Dhcp, Firmware, LabNetwork, Machine
+from behunt.netboot.leases import leased
+from behunt.netboot.power.hand import Ask
+from behunt.netboot.power.protocol import Power
+from behunt.netboot.serving import Servers, missing
+from behunt.runners.lab import families, root
+from behunt.runners.lab.families import FAMILIES
+from behunt.runners.lab.guest import MetalGuest
+from behunt.runners.lab.offering import offered
+from behunt.runners.lab.root import Made
+from behunt.runners.protocol import Inside, Setup
+from behunt.storage.home import Home
+from behunt.storage.protocol import Clone
+
+
+@dataclass
+class _Shared:
+    """The servers of a lab, while any run needs them."""
+
+    servers: Servers | None = None
+    place: Path = Path()
+    users: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+@dataclass(frozen=True)
+class MetalRunner:
+    """`machine` is the one to use; any of the lab that is free if it is empty."""
+
+    home: Home
+    lab: LabNetwork | None
+    machine: str
+    ask: Ask
+    name: str = "metal"
+    capabilities: frozenset[str] = frozenset(
+        {"root", "isolation", "own_kernel", "modules", "loopback"}
+    )
+    needs_root_tree: bool = True
+    shared: _Shared = field(default_factory=_Shared, compare=False)
+
+    def missing(self) -> str:
+        if self.lab is None:
+            return "the runner metal needs a lab: --lab lab.toml (docs/netboot.md shows one)"
+        if os.geteuid() != 0:
+            return "the runner metal needs root, to answer in the lab's network: use sudo"
+        return missing(self.lab)
+
+    def unfit(self, release: Release) -> str:
+        if self.lab is None:
+            return families.unfit(release, Dhcp.FULL)
+        if why := families.unfit(release, self.lab.dhcp):
+            return why
+        if not any(_boots(machine, release.arch) for machine in self._candidates()):
+            return f"it is for {release.arch}, which {self._names()} cannot boot"
+        return ""
+
+    def prepared(self, bootenv: BootEnv | None) -> str | None:
+        if bootenv is None:
+            return None
+        try:
+            return self._part(root.read(self.place(bootenv)))
+        except FileNotFoundError:
+            return None
+
+    def prepare(self, release: Release, clone: Clone) -> str:
+        return self._part(root.read(self.make(release, clone)))
+
+    def make(self, release: Release, clone: Clone) -> Path:
+        """Make what machines boot from, unless it is there: where. InstallError and HostError."""
+        final = self.place(clone.bootenv)
+        if not final.is_dir():
+            with tempfile.TemporaryDirectory(
+                dir=self.home.machines, prefix=f".make.{clone.name}."
+            ) as scratch:
+                place = Path(scratch) / "netboot"
+                place.mkdir()
+                version = FAMILIES[release.os].make(release, clone, place)
+                Made(release.os, release.arch, version).write(place)
+                with contextlib.suppress(OSError):  # another behunt was faster
+                    place.rename(final)
+        return final
+
+    @contextlib.contextmanager
+    def enter(self, clone: Clone | None, setup: Setup) -> Iterator[Inside]:
+        if clone is None:
+            raise ValueError("the runner metal needs a clone")
+        if setup.limits != UNLIMITED:
+            raise UsageError("the runner metal limits nothing", "leave out --memory and its like")
+        place = self.place(clone.bootenv)
+        arch = root.read(place).arch
+        able = [machine for machine in self._candidates() if _boots(machine, arch)]
+        with contextlib.ExitStack() as stack:
+            machine, abandoned = stack.enter_context(leased(self.home.locks, able))
+            power = self._power(machine)
+            if abandoned:  # its root is gone
+                with contextlib.suppress(HostError):
+                    power.off()
+            servers = stack.enter_context(self._serving(setup.owner))
+            offer = stack.enter_context(offered(servers, machine, clone, place))
+            family = FAMILIES[offer.made.os]
+            since = time.time()
+            guest = MetalGuest(
+                power,
+                offer.tree,
+                offer.share.host,
+                family.system(offer.made.version),
+                setup.exchange,
+                setup.hostname,
+                machine.patience,
+                lambda said: servers.stage(machine, said, since, offer.offer.last),
+            )
+            files = guest if family.FOREIGN else guest.files
+            yield Inside(guest, files, kernel=lambda: guest.kernel, note=lambda: guest.left)
+
+    def place(self, bootenv: BootEnv) -> Path:
+        """What machines boot from that boot it, once it is made."""
+        recipe = sha256_of([family.recipe() for family in FAMILIES.values()])
+        return self.home.machines / f"{bootenv.identity[:24]}-net-{recipe[:8]}"
+
+    def _part(self, made: Made) -> str:
+        """Other hardware may give another answer."""
+        return f"{made.version} on {self._names()}"
+
+    def _names(self) -> str:
+        return ", ".join(sorted(machine.name for machine in self._candidates()))
+
+    def _candidates(self) -> list[Machine]:
+        lab = self._lab
+        return [lab.machine(self.machine)] if self.machine else list(lab.machines)
+
+    @property
+    def _lab(self) -> LabNetwork:
+        if self.lab is None:
+            raise UsageError(self.missing())
+        return self.lab
+
+    def _power(self, machine: Machine) -> Power:
+        uefi = machine.firmware is Firmware.UEFI
+        interface = self._lab.interface
+        return powers.of(machine.power, machine.mac, interface, self.ask, uefi=uefi)
+
+    @contextlib.contextmanager
+    def _serving(self, owner: str) -> Iterator[Servers]:
+        """The servers, begun by the first run and ended by the last of those at once."""
+        shared = self.shared
+        with shared.lock:
+            if shared.servers is None:
+                shared.place = Path(tempfile.mkdtemp(dir=self.home.serving, prefix=f"{owner}."))
+                try:
+                    shared.servers = Servers(self._lab, shared.place)
+                except BaseException:
+                    shutil.rmtree(shared.place)
+                    raise
+            shared.users += 1
+        try:
+            yield shared.servers
+        finally:
+            with shared.lock:
+                shared.users -= 1
+                if shared.users == 0:
+                    servers, shared.servers = shared.servers, None
+                    servers.__exit__()
+                    shutil.rmtree(shared.place)
+
+
+def _boots(machine: Machine, arch: str) -> bool:
+    """UEFI starts programs of its own processor only."""
+    return machine.arch == arch or (arch == "i386" and machine.firmware is Firmware.BIOS)
+
+
+def nobody(what: str) -> None:
+    raise HostError(f"{what} There is nobody to ask", "give the machine another method of power")

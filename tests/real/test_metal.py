@@ -1,0 +1,330 @@
+"""Machines of a lab, from the magic packet to the verdict: in a network namespace, in QEMU."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from behunt_cli import Behunt, executable
+from homes import sharing
+from lab_net import ADDRESS, LabNet, lab
+from lab_power import USER, Bmc, Switch, ipmi_simulator, redfish_emulator, wake_listener
+
+from behunt import catalogue
+from behunt.drive.installing import ensure
+from behunt.drive.lab import opened
+from behunt.netboot.lab import lab_of
+from behunt.runners.metal import MetalRunner, nobody
+from behunt.storage.home import Home
+
+pytestmark = pytest.mark.real
+
+RELEASES = ("debian-11-amd64", "debian-12-amd64", "debian-13-amd64")
+KERNELS = ("5.10.", "6.1.", "6.12.")
+METAL = ("--runner", "metal", "--retries", "0")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, kept: Path) -> Home:
+    """Where all is installed and prepared that needs the Internet: the lab has none."""
+    home = sharing(tmp_path_factory.mktemp("metal") / "home", kept)
+    known = catalogue.load("debian")
+    network = {"interface": "lab0", "address": f"{ADDRESS}/24"}
+    metal = MetalRunner(home, lab_of({"lab": network}), "", nobody)
+    with opened(home.path, "namespace") as here:
+        for name in RELEASES:
+            release = catalogue.find(known, name)
+            with here.store.clone(ensure(here, release)) as clone:
+                metal.prepare(release, clone)
+    return home
+
+
+@pytest.fixture
+def net(tmp_path: Path) -> Iterator[LabNet]:
+    with lab(tmp_path / "lab") as net:
+        yield net
+
+
+@pytest.fixture
+def behunt(tmp_path: Path, home: Home, net: LabNet) -> Behunt:
+    (tmp_path / "place").mkdir()
+    return Behunt(tmp_path / "place", home.path, prefix=net.enter)
+
+
+@pytest.fixture
+def switch(net: LabNet) -> Iterator[Switch]:
+    with Switch(net.metal(1)) as switch:
+        yield switch
+
+
+def woken(net: LabNet, switch: Switch) -> contextlib.AbstractContextManager[list[bytes]]:
+    """Listen for the packet at the plug of the first machine, as its card does."""
+    return wake_listener("plug1", net.mac(1), switch.on, enter=net.enter)
+
+
+def by_wol(net: LabNet, number: int = 1) -> dict[str, object]:
+    power = {"method": "wol"}
+    return {"name": f"node{number}", "mac": net.mac(number), "patience": 120, "power": power}
+
+
+def by_ipmi(net: LabNet, bmc: Bmc, number: int = 1) -> dict[str, object]:
+    power = {"method": "ipmi", "address": "127.0.0.1", "port": bmc.port, "user": USER}
+    power |= {"password_file": str(bmc.password_file), "deadline": 20}
+    return {**by_wol(net, number), "power": power}
+
+
+def gone(net: LabNet, seconds: float = 20) -> bool:
+    """Whether nothing runs in the lab any more, in a while."""
+    until = time.monotonic() + seconds
+    while net.processes() and time.monotonic() < until:
+        time.sleep(0.1)
+    return not net.processes()
+
+
+def test_the_answer_of_a_machine_that_a_packet_wakes(
+    behunt: Behunt, net: LabNet, switch: Switch
+) -> None:
+    test = executable(
+        behunt.place / "test.sh",
+        'uname -r; id -u; cat beside; ls /lib/modules >"$BEHUNT_OUT/modules"; exit 3',
+    )
+    (behunt.place / "beside").write_text("laid beside it\n")
+    words = ("--lab", net.write(by_wol(net)), "--file", "beside", "--json", "debian-12", test)
+    with woken(net, switch):
+        done = behunt("run", *METAL, *words)
+    trial = done.json
+    assert (trial["outcome"], trial["exit_code"]) == ("failed", 3), (done, net.console(1))
+    assert trial["kernel"].startswith("6.1.")
+    said = Path(trial["log"]).read_text().splitlines()
+    assert said[0].startswith("6.1."), said
+    assert said[1:] == ["0", "laid beside it"]
+    (modules,) = Path(trial["out"]).iterdir()
+    assert modules.read_text().strip() == said[0]
+    assert switch.starts == 1
+    assert not switch.is_on
+    assert gone(net)
+
+
+def test_uefi_and_redfish(behunt: Behunt, net: LabNet, tmp_path: Path) -> None:
+    machine = {**by_wol(net), "firmware": "uefi"}
+    with (
+        Switch(net.metal(1, uefi=True)) as switch,
+        redfish_emulator(tmp_path, switch, enter=net.enter) as service,
+    ):
+        machine["power"] = {
+            "method": "redfish",
+            "url": service.url,
+            "user": USER,
+            "password_file": str(service.password_file),
+        }
+        words = ("--lab", net.write(machine), "debian-13", "--", "test", "-d", "/sys/firmware/efi")
+        done = behunt("run", *METAL, *words)
+        assert done.code == 0, (done, net.console(1))
+        assert not switch.is_on
+
+
+def test_a_bisection_on_two_machines_at_once(
+    behunt: Behunt, net: LabNet, tmp_path: Path, switch: Switch
+) -> None:
+    test = executable(behunt.place / "driver-test.sh", "case $(uname -r) in 6.12.*) exit 1 ;; esac")
+    words = ("--os", "debian", "--from", "11", "--to", "13", "--jobs", "2", "--json", test)
+    with Switch(net.metal(2)) as second, woken(net, switch):
+        with ipmi_simulator(tmp_path, second, enter=net.enter) as bmc:
+            file = net.write(by_wol(net, 1), by_ipmi(net, bmc, 2))
+            done = behunt("bisect", *METAL, "--lab", file, *words)
+        found = done.json
+        assert (found["last_good"], found["first_bad"]) == RELEASES[1:], done
+        kernels = {trial["release"]: trial["kernel"] for trial in found["trials"]}
+        for release, kernel in zip(RELEASES, KERNELS, strict=True):
+            assert kernels.get(release, kernel).startswith(kernel)
+        assert switch.starts
+        assert second.starts
+    assert gone(net)
+
+
+# -- what goes wrong, and where it stopped
+
+
+@pytest.fixture
+def broken(behunt: Behunt, net: LabNet) -> Callable[..., str]:
+    """Why a run says nothing about its release."""
+
+    def run(machine: dict[str, object], *words: str) -> str:
+        asked = words or ("debian-12", "--", "true")
+        done = behunt("run", *METAL, "--lab", net.write(machine), "--fresh", "--json", *asked)
+        assert done.json["outcome"] == "broken", done
+        return str(done.json["reason"])
+
+    return run
+
+
+def test_no_dhcp(broken: Callable[..., str], net: LabNet, switch: Switch) -> None:
+    net.run("ip", "link", "set", "port1", "nomaster")  # its cable is out
+    with woken(net, switch):
+        why = broken({**by_wol(net), "patience": 5})
+    assert "no DHCP: nothing of it was seen" in why
+
+
+def test_power_that_does_not_come_on(
+    broken: Callable[..., str], net: LabNet, tmp_path: Path
+) -> None:
+    with Switch(["false"]) as dead, ipmi_simulator(tmp_path, dead, enter=net.enter) as bmc:
+        machine = by_ipmi(net, bmc)
+        machine["power"] = {**machine["power"], "deadline": 2}  # type: ignore[dict-item]
+        why = broken(machine)
+    assert "was switched on, and is off" in why
+
+
+def test_a_file_that_is_not_there(
+    behunt: Behunt, net: LabNet, tmp_path: Path, kept: Path, switch: Switch
+) -> None:
+    """In a home whose machines boot from what is kept, but for one file."""
+    home = sharing(tmp_path / "other", kept)
+    with opened(home.path, "namespace") as here:
+        ensure(here, catalogue.find(catalogue.load("debian"), "debian-12"))
+    home.machines.unlink()
+    for made in (kept / "machines").glob("*-net-*"):
+        place = home.machines / made.name
+        place.mkdir(parents=True)
+        for file in made.iterdir():
+            if file.name != "initrd":
+                (place / file.name).symlink_to(file)
+    words = ("--lab", net.write({**by_wol(net), "patience": 20}), "--json", "debian-12")
+    with woken(net, switch):
+        done = replace(behunt, home=home.path)("run", *METAL, *words, "--", "true")
+    assert (
+        "no TFTP: it asked for /52-54-00-77-00-01/initrd, which is not there"
+        in (done.json["reason"])
+    )
+
+
+def test_a_root_that_cannot_be_mounted(
+    broken: Callable[..., str], net: LabNet, switch: Switch
+) -> None:
+    """From when it has fetched all, the server's answers go astray."""
+    stray = ["ip", "neighbour", "replace", "10.77.0.51", "lladdr", "02:00:00:00:00:01"]
+    wait = f"until grep -qa 'initrd.*ok' {net.directory}/serial1; do sleep 0.05; done; "
+    late = [*net.enter, "sh", "-c", wait + " ".join([*stray, "dev", "lab0", "nud", "permanent"])]
+    with woken(net, switch), subprocess.Popen(late):
+        why = broken({**by_wol(net), "ip": "10.77.0.51", "patience": 25})
+    assert "no mount: it has fetched initrd, and not mounted its root" in why
+
+
+def test_a_machine_that_goes_down_under_its_test(
+    behunt: Behunt, net: LabNet, tmp_path: Path, switch: Switch
+) -> None:
+    test = executable(behunt.place / "test.sh", "echo before; echo b >/proc/sysrq-trigger; sleep 9")
+    with ipmi_simulator(tmp_path, switch, enter=net.enter) as bmc:
+        words = ("--lab", net.write(by_ipmi(net, bmc)), "--json", "debian-12", test)
+        trial = behunt("run", *METAL, *words).json
+    assert trial["outcome"] == "panicked"
+    assert "the machine went down under the test: it powered off" in trial["reason"]
+
+
+def test_a_test_that_hangs_is_cut_off(
+    behunt: Behunt, net: LabNet, tmp_path: Path, switch: Switch
+) -> None:
+    with ipmi_simulator(tmp_path, switch, enter=net.enter) as bmc:
+        words = ("--lab", net.write(by_ipmi(net, bmc)), "--timeout", "2s", "--json")
+        trial = behunt("run", *METAL, *words, "debian-12", "--", "sleep", "600").json
+        assert trial["outcome"] == "timeout"
+        assert not switch.is_on
+
+
+# -- safety
+
+
+def test_nobody_else_is_served_and_nothing_is_left(
+    behunt: Behunt, net: LabNet, switch: Switch
+) -> None:
+    test = executable(behunt.place / "test.sh", "sleep 600")
+    words = ("run", *METAL, "--lab", net.write(by_wol(net)), "debian-12", test)
+    with woken(net, switch), behunt.start(*words) as running:
+        _until(lambda: re.search("initrd.*ok", net.console(1)) is not None)
+        heard = net.run("ss", "--listening", "--tcp", "--udp", "--numeric", "--no-header")
+        local = [row.split()[4] for row in heard.splitlines()]
+        ports = {address.rpartition(":")[2] for address in local}
+        assert {"67", "69", "111", "2049", "20048"} <= ports
+        shown = json.loads(net.run("ip", "-json", "address", "show", "dev", "lab0"))
+        own = {one["local"] for one in shown[0]["addr_info"]}
+        for address in local:
+            host = address.rpartition(":")[0].strip("[]").removeprefix("::ffff:")
+            assert host in own or "%lab0" in address, heard
+        for port in ("111", "2049", "20048", *(ports - {"67", "69"})):
+            for other in ("127.0.0.1", "10.78.0.1"):
+                assert not _answers(net, other, port), (other, port)
+        running.kill()
+        running.communicate()
+        switch.off()
+        assert _until_true(lambda: net.processes() <= _listeners(net))
+    assert behunt("be", "list").code == 0  # whoever comes next reaps
+    assert list(Home(behunt.home).serving.iterdir()) == []
+
+
+def test_two_runs_never_share_a_machine(behunt: Behunt, net: LabNet, switch: Switch) -> None:
+    words = ("run", *METAL, "--lab", net.write(by_wol(net)), "debian-12")
+    with woken(net, switch), behunt.start(*words, "--", "sleep", "600") as first:
+        _until(lambda: "iPXE" in net.console(1))
+        done = behunt(*words, "--", "true")
+        assert done.code != 0
+        assert "in use: node1" in done.err
+        first.terminate()
+        first.communicate()
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"interface": "other0"}, "other0 does not have the address 10.77.0.1/24"),
+        ({"interface": "lab7"}, "there is no interface lab7"),
+        ({"address": "10.77.0.2/24"}, "lab0 does not have the address 10.77.0.2/24"),
+        ({"dhcp": "partial"}, "dhcp = 'partial' must be like full or proxy"),
+    ],
+)
+def test_it_refuses_to_answer_elsewhere(
+    behunt: Behunt, net: LabNet, changed: dict[str, str], says: str
+) -> None:
+    done = behunt("run", *METAL, "--lab", net.write(by_wol(net), **changed), "debian-12", "--", "x")
+    assert done.code in {1, 2}
+    assert says in done.err
+
+
+def test_an_interface_that_leads_to_the_internet_is_refused(behunt: Behunt, net: LabNet) -> None:
+    net.run("ip", "route", "add", "default", "via", "10.77.0.254")
+    done = behunt("run", *METAL, "--lab", net.write(by_wol(net)), "debian-12", "--", "x")
+    assert done.code == 1
+    assert "lab0 leads to this machine's default gateway" in done.err
+
+
+def _listeners(net: LabNet) -> set[int]:
+    """This test's own, which listen for packets."""
+    found = set()
+    for process in net.processes():
+        with contextlib.suppress(OSError):
+            if b"AF_PACKET" in Path(f"/proc/{process}/cmdline").read_bytes():
+                found.add(process)
+    return found
+
+
+def _answers(net: LabNet, address: str, port: str) -> bool:
+    script = f"import socket; socket.create_connection(({address!r}, {port}), 1)"
+    argv = [*net.enter, "python3", "-c", script]
+    return subprocess.run(argv, capture_output=True, check=False).returncode == 0
+
+
+def _until(what: Callable[[], bool], seconds: float = 120) -> None:
+    assert _until_true(what, seconds)
+
+
+def _until_true(what: Callable[[], bool], seconds: float = 30) -> bool:
+    until = time.monotonic() + seconds
+    while not what() and time.monotonic() < until:
+        time.sleep(0.1)
+    return what()
