@@ -191,6 +191,7 @@ def _hunt(
     ctx: click.Context, asked: Asked, options: dict[str, Any], drive: Callable[[Lab], Hunt]
 ) -> None:
     """Open a lab for `asked`, drive the hunt in it, and tell the result."""
+    from behunt.cli.machines import asking  # noqa: PLC0415
     from behunt.cli.progress import watching  # noqa: PLC0415
     from behunt.drive.bisect import InterruptedHuntError  # noqa: PLC0415
     from behunt.drive.lab import opened  # noqa: PLC0415
@@ -205,6 +206,7 @@ def _hunt(
                 results=place.results_path,
                 settings=asked.settings,
                 emit=emit,
+                ask=asking(emit),
             ) as lab,
         ):
             hunt = drive(lab)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,9 @@ from behunt.errors import UsageError
 
 if TYPE_CHECKING:
     from behunt.drive.machines import Status
+    from behunt.events import OnEvent
     from behunt.netboot.lab import LabNetwork, Machine
+    from behunt.netboot.power.hand import Ask
 
 _HOWS = ("on", "off", "cycle")
 _ERROR_WIDTH = 100  # characters; --json has all of it
@@ -140,6 +143,23 @@ def ask(what: str) -> None:
     click.prompt(
         f"{what} Then press Enter", default="", show_default=False, prompt_suffix=" ", err=True
     )
+
+
+def asking(emit: OnEvent) -> Ask:
+    """The same while events are shown, from any thread: one thing after the other."""
+    lock = threading.Lock()
+
+    def ask(what: str) -> None:
+        from behunt.events import Note  # noqa: PLC0415
+        from behunt.runners.metal import nobody  # noqa: PLC0415
+
+        if not sys.stdin.isatty():
+            nobody(what)
+        with lock:
+            emit(Note(f"{what} Then press Enter", warning=True))
+            sys.stdin.readline()
+
+    return ask
 
 
 def _table(rows: list[dict[str, Any]]) -> None:

@@ -45,6 +45,7 @@ def run(ctx: click.Context, /, release: str, test: Path | None, **options: Any) 
     The test's output is shown as it comes. An answer to exactly the same inputs is not asked
     for twice: --fresh does.
     """
+    from behunt.cli.machines import asking  # noqa: PLC0415
     from behunt.cli.progress import watching  # noqa: PLC0415 - --help must not pay for these
     from behunt.drive.choosing import choose  # noqa: PLC0415
     from behunt.drive.installing import check  # noqa: PLC0415
@@ -58,7 +59,14 @@ def run(ctx: click.Context, /, release: str, test: Path | None, **options: Any) 
     runner = choose(opt.runners_of(place, options), options["runner"], [chosen], asked)
     with (
         watching(verbose=options["verbose"]) as emit,
-        opened(place.home, runner, results=place.results_path, settings=settings, emit=emit) as lab,
+        opened(
+            place.home,
+            runner,
+            results=place.results_path,
+            settings=settings,
+            emit=emit,
+            ask=asking(emit),
+        ) as lab,
     ):
         check(lab, [chosen], asked)
         sink = None if options["as_json"] else _show

@@ -9,6 +9,7 @@ from behunt.hosts import cgroups
 from behunt.hosts.facts import facts
 from behunt.hosts.local import LocalHost
 from behunt.hosts.protocol import Host
+from behunt.netboot.kernel_nfs import withdraw
 from behunt.runners.jails import reap as reap_jails
 from behunt.runners.vm import bhyve_disk, leftovers
 from behunt.storage.disk import remove
@@ -31,6 +32,7 @@ def reap(home: Home, owner: Owner, host: Host, store: Store) -> list[str]:
         if _dead(home, directory.parent.name):
             remove(directory)
             removed.append(str(directory))
+    removed += _served(home)
     for path in _half_made(home):
         if _dead(home, path.name):
             remove(path)
@@ -58,11 +60,21 @@ def _system(host: Host) -> str:
     return "" if isinstance(host, LocalHost) else facts(host).system
 
 
+def _served(home: Home) -> list[str]:
+    """Files of servers, and what the kernel's, which runs on, still exports of them."""
+    removed = []
+    for place in home.serving.iterdir():
+        if _dead(home, place.name):
+            removed += withdraw(place)
+            remove(place)
+            removed.append(str(place))
+    return removed
+
+
 def _half_made(home: Home) -> Iterator[Path]:
     """Named after who makes them."""
     yield from home.kernels.glob(".fetch.*")
     yield from home.machines.glob(".make.*")
-    yield from home.serving.iterdir()
     yield from home.machines.glob("*/.state.*")
     yield from home.archives.glob("*.partial")
 

@@ -109,7 +109,7 @@ def _advertised(lab: LabNetwork) -> tuple[str, ...]:
 
 
 def hosts(booting: Iterable[Booting]) -> str:
-    """The file of the machines that are answered, read anew at SIGHUP."""
+    """The file of the machines that are answered."""
     return "".join(
         f"{one.machine.mac},set:{one.way},set:{one.machine.name},"
         f"{f'{one.machine.ip},' if one.machine.ip else ''}{one.machine.name}\n"
@@ -118,7 +118,7 @@ def hosts(booting: Iterable[Booting]) -> str:
 
 
 def options(booting: Iterable[Booting]) -> str:
-    """The file of what they are told besides, read anew at SIGHUP."""
+    """The file of what they are told besides."""
     return "".join(
         f"tag:{one.machine.name},option:{name},{value}\n"
         for one in booting

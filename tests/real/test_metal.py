@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import pexpect
 import pytest
-from behunt_cli import Behunt, executable
+from behunt_cli import COMMAND, Behunt, executable
 from homes import sharing
 from lab_net import ADDRESS, LabNet, lab
 from lab_power import USER, Bmc, Switch, ipmi_simulator, redfish_emulator, wake_listener
@@ -147,6 +148,25 @@ def test_a_bisection_on_two_machines_at_once(
         assert switch.starts
         assert second.starts
     assert gone(net)
+
+
+def test_power_by_hand(behunt: Behunt, net: LabNet) -> None:
+    """Of one that nobody switches on, whatever they say."""
+    machine = {**by_wol(net), "power": {"method": "hand"}, "patience": 2}
+    words = ["run", *METAL, "--lab", str(net.write(machine)), "debian-12", "--", "true"]
+    argv = [*behunt.prefix, *COMMAND, *words]
+    environment = {**behunt.environment(), "TERM": "xterm"}
+    typed = pexpect.spawn(argv[0], argv[1:], env=environment, dimensions=(24, 200), timeout=60)
+    try:
+        for verb in ("on", "off"):
+            typed.expect_exact(f"Switch the machine {net.mac(1)} {verb}. Then press Enter")
+            typed.sendline()
+        typed.expect_exact("no DHCP")
+        typed.expect(pexpect.EOF)
+    finally:
+        typed.close(force=True)
+    done = behunt(*words)
+    assert "There is nobody to ask" in done.err
 
 
 # -- what goes wrong, and where it stopped
