@@ -121,7 +121,7 @@ def measure(lab: Lab, release: Release, rounds: int) -> Times:
     command = lambda: subprocess.run(argv, check=True)  # noqa: E731
     passed(lab, release)  # makes what it boots from
     identity = ensure(lab, release).identity
-    places = lab.home.machines.glob(f"{identity[:24]}-*/made.json")
+    places = lab.home.machines.glob(f"{identity[:24]}-????????/made.json")
     place = max(places, key=lambda path: path.stat().st_mtime).parent
     fast = accel.acceleration(accel.installed(), lab.home.machines / "accelerator.json")
     times = Times()

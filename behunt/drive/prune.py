@@ -94,12 +94,12 @@ def _kernels(kernels: list[Path], needed: set[str]) -> Iterator[Doomed]:
 
 
 def _replaced(machines: Path, needed: set[str]) -> Iterator[Doomed]:
-    """What qemu boots, where this or another behunt has made it anew since."""
+    """What qemu or metal boots, where this or another behunt has made it anew since."""
     newest: set[str] = set()
     names = {identity[:_KERNEL_NAME] for identity in needed}
     for made in sorted(machines.glob("*/made.json"), key=_changed, reverse=True):
-        name = made.parent.name[:_KERNEL_NAME]
-        if name in newest & names:
+        name = made.parent.name.rpartition("-")[0]  # what is behind it tells how it was made
+        if name in newest and name[:_KERNEL_NAME] in names:
             yield _doomed(
                 "kernel", made.parent, "a newer one of the same boot environment is there"
             )

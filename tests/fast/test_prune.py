@@ -138,11 +138,13 @@ def test_of_what_machines_boot_from_only_the_newest_stays(lab: Lab) -> None:
     there = bootenv(lab, "debian-12-amd64", build("1"))
     old, new = (machine(lab, there.identity, recipe, days) for recipe, days in (("a", 9), ("b", 3)))
     left_over = machine(lab, "f" * 64, "b", 1)
+    of_metal = machine(lab, there.identity, "net-a", 1)  # boots otherwise, and replaces neither
     (lab.home.machines / "accelerator.json").write_text("{}")
     doomed = plan(lab)
     assert sorted(one.paths for one in doomed) == sorted([(old,), (left_over,)])
     prune(lab, doomed)
     assert new.is_dir()
+    assert of_metal.is_dir()
     assert plan(lab) == []
 
 
