@@ -135,3 +135,23 @@ def lab(directory: Path) -> Iterator[LabNet]:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "ready\n"
         yield LabNet(directory, holder.pid, ("nsenter", f"--net=/proc/{holder.pid}/ns/net"))
+
+
+@contextlib.contextmanager
+def neighbour(net: LabNet, address: str) -> Iterator[tuple[str, ...]]:
+    """Another machine of the lab's network, as words to run a command there; its card is eth0."""
+    with subprocess.Popen(
+        ["unshare", "--net", "sh", "-c", "echo ready; exec cat"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "ready\n"
+        wire = ["type", "veth", "peer", "name", "eth0", "netns", str(holder.pid)]
+        net.run("ip", "link", "add", "port9", *wire)
+        net.run("ip", "link", "set", "port9", "master", "lab0", "up")
+        enter = ("nsenter", f"--net=/proc/{holder.pid}/ns/net")
+        for words in (["address", "add", address, "dev", "eth0"], ["link", "set", "eth0", "up"]):
+            subprocess.run([*enter, "ip", *words], check=True)
+        yield enter

@@ -15,7 +15,7 @@ import pexpect
 import pytest
 from behunt_cli import COMMAND, Behunt, executable
 from homes import sharing
-from lab_net import ADDRESS, LabNet, lab
+from lab_net import ADDRESS, LabNet, lab, neighbour
 from lab_power import USER, Bmc, Switch, ipmi_simulator, redfish_emulator, wake_listener
 
 from behunt import catalogue
@@ -148,6 +148,22 @@ def test_a_bisection_on_two_machines_at_once(
         assert switch.starts
         assert second.starts
     assert gone(net)
+
+
+def test_beside_another_dhcp_server(
+    behunt: Behunt, net: LabNet, tmp_path: Path, switch: Switch
+) -> None:
+    lab = net.write(by_wol(net), dhcp="proxy")
+    with neighbour(net, "10.77.0.2/24") as enter, woken(net, switch):
+        leases = tmp_path / "leases"
+        argv = ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0"]
+        argv += ["--interface=eth0", "--bind-interfaces", "--user=root"]
+        argv += [f"--dhcp-leasefile={leases}", "--dhcp-range=10.77.0.60,10.77.0.69"]
+        with subprocess.Popen([*enter, "setpriv", "--pdeathsig=KILL", *argv]) as theirs:
+            done = behunt("run", *METAL, "--lab", lab, "debian-12", "--", "true")
+            theirs.kill()
+        assert done.code == 0, (done, net.console(1))
+    assert net.mac(1) in leases.read_text()
 
 
 def test_power_by_hand(behunt: Behunt, net: LabNet) -> None:
