@@ -32,6 +32,8 @@ from behunt.runners.protocol import Inside, Setup
 from behunt.storage.home import Home
 from behunt.storage.protocol import Clone
 
+_PAUSE = 0.5  # seconds until a machine is asked for again
+
 
 @dataclass
 class _Shared:
@@ -41,6 +43,15 @@ class _Shared:
     place: Path = Path()
     users: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A machine that is ours, and whether its last user died; and what it boots from."""
+
+    machine: Machine
+    abandoned: bool
+    servers: Servers
 
 
 @dataclass(frozen=True)
@@ -110,12 +121,12 @@ class MetalRunner:
         arch = root.read(place).arch
         able = [machine for machine in self._candidates() if _boots(machine, arch)]
         with contextlib.ExitStack() as stack:
-            machine, abandoned = stack.enter_context(leased(self.home.locks, able))
+            begun = self._begun(stack, able, setup.owner)
+            machine, servers = begun.machine, begun.servers
             power = self._power(machine)
-            if abandoned:  # its root is gone
+            if begun.abandoned:  # its root is gone
                 with contextlib.suppress(HostError):
                     power.off()
-            servers = stack.enter_context(self._serving(setup.owner))
             offer = stack.enter_context(offered(servers, machine, clone, place))
             family = FAMILIES[offer.made.os]
             since = time.time()
@@ -159,28 +170,44 @@ class MetalRunner:
         interface = self._lab.interface
         return powers.of(machine.power, machine.mac, interface, self.ask, uefi=uefi)
 
-    @contextlib.contextmanager
-    def _serving(self, owner: str) -> Iterator[Servers]:
-        """The servers, begun by the first run and ended by the last of those at once."""
+    def _begun(self, stack: contextlib.ExitStack, able: list[Machine], owner: str) -> _Begun:
+        """A machine and the servers, which begin with the first run and end with the last.
+
+        Where all machines are taken it waits for runs of this behunt, and for no others.
+        """
+        shared = self.shared
+        while True:
+            with shared.lock:
+                try:
+                    machine, abandoned = stack.enter_context(leased(self.home.locks, able))
+                except HostError:
+                    if shared.users == 0:
+                        raise
+                else:
+                    servers = shared.servers or self._served(owner)
+                    shared.users += 1
+                    stack.callback(self._left)
+                    return _Begun(machine, abandoned, servers)
+            time.sleep(_PAUSE)
+
+    def _served(self, owner: str) -> Servers:
+        place = Path(tempfile.mkdtemp(dir=self.home.serving, prefix=f"{owner}."))
+        try:
+            self.shared.servers = Servers(self._lab, place)
+        except BaseException:
+            shutil.rmtree(place)
+            raise
+        self.shared.place = place
+        return self.shared.servers
+
+    def _left(self) -> None:
         shared = self.shared
         with shared.lock:
-            if shared.servers is None:
-                shared.place = Path(tempfile.mkdtemp(dir=self.home.serving, prefix=f"{owner}."))
-                try:
-                    shared.servers = Servers(self._lab, shared.place)
-                except BaseException:
-                    shutil.rmtree(shared.place)
-                    raise
-            shared.users += 1
-        try:
-            yield shared.servers
-        finally:
-            with shared.lock:
-                shared.users -= 1
-                if shared.users == 0:
-                    servers, shared.servers = shared.servers, None
-                    servers.__exit__()
-                    shutil.rmtree(shared.place)
+            shared.users -= 1
+            if shared.users == 0 and shared.servers is not None:
+                servers, shared.servers = shared.servers, None
+                servers.__exit__()
+                shutil.rmtree(shared.place)
 
 
 def _boots(machine: Machine, arch: str) -> bool:

@@ -135,7 +135,7 @@ def test_a_bisection_on_two_machines_at_once(
     behunt: Behunt, net: LabNet, tmp_path: Path, switch: Switch
 ) -> None:
     test = executable(behunt.place / "driver-test.sh", "case $(uname -r) in 6.12.*) exit 1 ;; esac")
-    words = ("--os", "debian", "--from", "11", "--to", "13", "--jobs", "2", "--json", test)
+    words = ("--os", "debian", "--from", "11", "--to", "13", "--jobs", "3", "--json", test)
     with Switch(net.metal(2)) as second, woken(net, switch):
         with ipmi_simulator(tmp_path, second, enter=net.enter) as bmc:
             file = net.write(by_wol(net, 1), by_ipmi(net, bmc, 2))
