@@ -126,7 +126,7 @@ def sharepxe(ctx: click.Context, /, name: str, machines: tuple[str, ...], **opti
         release = _release(lab, place.name, options)
         ready, bootenv = found(ctx, lab, place.name, metal)
         click.echo(f"behunt: serving {bootenv.name}; Ctrl-C ends it", err=True)
-        share(ready, bootenv, release, network, chosen or free(lab, network))
+        share(ready, bootenv, release, network, chosen or free(lab, network, release))
     click.echo(f"behunt: {bootenv.name} is served no more", err=True)
 
 

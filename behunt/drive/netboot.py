@@ -81,11 +81,16 @@ def share(
         _followed(lab, servers, seats, lambda: False)
 
 
-def free(lab: Lab, network: LabNetwork) -> list[Machine]:
-    """The machines that no run has; of the others it is told. Raises HostError without any."""
+def free(lab: Lab, network: LabNetwork, release: Release) -> list[Machine]:
+    """Those that boot `release` and that no run has. Raises HostError without any.
+
+    Of the others it is told.
+    """
     found = []
     for machine in network.machines:
-        if in_use(lab.home.locks, machine):
+        if not machine.boots(release.arch):
+            lab.emit(Note(f"{machine.name} is left out: it cannot boot {release.arch}"))
+        elif in_use(lab.home.locks, machine):
             lab.emit(Note(f"{machine.name} is left out: a run uses it"))
         else:
             found.append(machine)

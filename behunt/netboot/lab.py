@@ -49,6 +49,10 @@ class Machine:
     patience: float = 600.0
     power: Mapping[str, Any] = field(default_factory=lambda: {"method": "hand"})
 
+    def boots(self, arch: str) -> bool:
+        """Whether it can boot a release for `arch`: UEFI starts its own processor's only."""
+        return self.arch == arch or (arch == "i386" and self.firmware is Firmware.BIOS)
+
 
 @dataclass(frozen=True, slots=True)
 class LabNetwork:

@@ -81,7 +81,7 @@ class MetalRunner:
             return families.unfit(release, Dhcp.FULL)
         if why := families.unfit(release, self.lab.dhcp):
             return why
-        if not any(_boots(machine, release.arch) for machine in self._candidates()):
+        if not any(machine.boots(release.arch) for machine in self._candidates()):
             return f"it is for {release.arch}, which {self._names()} cannot boot"
         return ""
 
@@ -119,7 +119,7 @@ class MetalRunner:
             raise UsageError("the runner metal limits nothing", "leave out --memory and its like")
         place = self.place(clone.bootenv)
         arch = root.read(place).arch
-        able = [machine for machine in self._candidates() if _boots(machine, arch)]
+        able = [machine for machine in self._candidates() if machine.boots(arch)]
         with contextlib.ExitStack() as stack:
             begun = self._begun(stack, able, setup.owner)
             machine, servers = begun.machine, begun.servers
@@ -208,11 +208,6 @@ class MetalRunner:
                 servers, shared.servers = shared.servers, None
                 servers.__exit__()
                 shutil.rmtree(shared.place)
-
-
-def _boots(machine: Machine, arch: str) -> bool:
-    """UEFI starts programs of its own processor only."""
-    return machine.arch == arch or (arch == "i386" and machine.firmware is Firmware.BIOS)
 
 
 def nobody(what: str) -> None:
