@@ -43,9 +43,9 @@ ip link set other1 up
 for port in port1 plug1 port2 plug2; do # they forward some moments after they are up
     until ip -details link show $port | grep -q 'state forwarding'; do sleep 0.02; done
 done
-echo ready
-exec cat # ends when our end of its input is gone, whatever becomes of us
 """
+# cat ends when our end of its input is gone, whatever becomes of us.
+_HOLD = "\necho ready; exec cat"
 
 
 @dataclass(frozen=True)
@@ -123,35 +123,36 @@ def _toml(value: Any) -> str:
 
 
 @contextlib.contextmanager
-def lab(directory: Path) -> Iterator[LabNet]:
-    """It ends, with all interfaces, with the block, and with the process that had it made."""
-    directory.mkdir()
+def namespace(script: str = "") -> Iterator[tuple[int, tuple[str, ...]]]:
+    """A network namespace, in which `script` was run: who holds it, and words to enter it.
+
+    It ends, with all its interfaces, with the block, and with the process that had it made.
+    """
     with subprocess.Popen(
-        ["unshare", "--net", "sh", "-c", _NET],
+        ["unshare", "--net", "sh", "-c", script + _HOLD],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "ready\n"
-        yield LabNet(directory, holder.pid, ("nsenter", f"--net=/proc/{holder.pid}/ns/net"))
+        yield holder.pid, ("nsenter", f"--net=/proc/{holder.pid}/ns/net")
+
+
+@contextlib.contextmanager
+def lab(directory: Path) -> Iterator[LabNet]:
+    directory.mkdir()
+    with namespace(_NET) as (holder, enter):
+        yield LabNet(directory, holder, enter)
 
 
 @contextlib.contextmanager
 def neighbour(net: LabNet, address: str) -> Iterator[tuple[str, ...]]:
     """Another machine of the lab's network, as words to run a command there; its card is eth0."""
-    with subprocess.Popen(
-        ["unshare", "--net", "sh", "-c", "echo ready; exec cat"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "ready\n"
-        wire = ["type", "veth", "peer", "name", "eth0", "netns", str(holder.pid)]
+    with namespace() as (holder, enter):
+        wire = ["type", "veth", "peer", "name", "eth0", "netns", str(holder)]
         net.run("ip", "link", "add", "port9", *wire)
         net.run("ip", "link", "set", "port9", "master", "lab0", "up")
-        enter = ("nsenter", f"--net=/proc/{holder.pid}/ns/net")
         for words in (["address", "add", address, "dev", "eth0"], ["link", "set", "eth0", "up"]):
             subprocess.run([*enter, "ip", *words], check=True)
         yield enter

@@ -27,6 +27,7 @@ from typing import IO, Self
 
 import bcrypt
 import sushy
+from lab_net import namespace
 
 USER, PASSWORD = "admin", "it's-a-$ecret"
 HERE = "127.0.0.1"
@@ -296,18 +297,9 @@ class Network:
 @contextlib.contextmanager
 def network() -> Iterator[Network]:
     """It ends, its wire too, with the block, and with the process that had it made."""
-    # cat ends when our end of its input is gone, whatever becomes of us.
-    with subprocess.Popen(
-        ["unshare", "--net", "sh", "-c", "echo ready; exec cat"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "ready\n"
-        enter = ("nsenter", f"--net=/proc/{holder.pid}/ns/net")
-        outside = f"bh{holder.pid}"
-        wire = ["type", "veth", "peer", "name", "lab0", "netns", str(holder.pid)]
+    with namespace() as (holder, enter):
+        outside = f"bh{holder}"
+        wire = ["type", "veth", "peer", "name", "lab0", "netns", str(holder)]
         for argv in (
             ["ip", "link", "add", "name", outside, *wire],
             [*enter, "ip", "link", "set", "lab0", "up"],
