@@ -6,7 +6,6 @@ Whoever serves one holds the lock on a file of the home, in which it has written
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import signal
@@ -15,7 +14,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
-from typing import IO
 
 from behunt.drive.datasets import entered
 from behunt.drive.lab import Lab
@@ -24,6 +22,7 @@ from behunt.hosts.local import LocalHost
 from behunt.hosts.pipes import wait_ready
 from behunt.hosts.protocol import Host
 from behunt.model import BootEnv
+from behunt.netboot.leases import taken
 from behunt.netboot.servers import serving
 from behunt.storage.home import Home
 
@@ -115,7 +114,7 @@ def unshare(home: Path, name: str) -> list[str]:
 @contextlib.contextmanager
 def _held(home: Home, sharing: Sharing) -> Iterator[None]:
     with (home.locks / f"{_PREFIX}{sharing.name}").open("a+", encoding="utf-8") as file:
-        if not _taken(file):
+        if not taken(file):
             raise HostError(
                 f"{sharing.name} is shared already",
                 f"end that: behunt be unsharenfs {sharing.name}",
@@ -131,7 +130,7 @@ def _shared(home: Home) -> list[tuple[Path, Sharing]]:
     found = []
     for file in sorted(home.locks.glob(f"{_PREFIX}*")):
         with file.open(encoding="utf-8") as opened:
-            if not _taken(opened):
+            if not taken(opened):
                 with contextlib.suppress(ValueError, TypeError):  # it is just being written
                     found.append((file, Sharing(**json.load(opened))))
     return found
@@ -143,7 +142,7 @@ def _end(file: Path, one: Sharing) -> None:
         process = os.pidfd_open(one.pid)
         try:
             with file.open(encoding="utf-8") as opened:
-                if _taken(opened) or json.load(opened) != asdict(one):
+                if taken(opened) or json.load(opened) != asdict(one):
                     return
             signal.pidfd_send_signal(process, signal.SIGTERM)
             if not wait_ready([process], [], _END):
@@ -153,12 +152,3 @@ def _end(file: Path, one: Sharing) -> None:
                 )
         finally:
             os.close(process)
-
-
-def _taken(file: IO[str]) -> bool:
-    """Whether it is ours now, until it is closed."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

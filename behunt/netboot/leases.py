@@ -23,7 +23,7 @@ def leased(locks: Path, machines: list[Machine]) -> Iterator[tuple[Machine, bool
     """One of these that nobody has, and whether its last user died. HostError if all are taken."""
     for machine in machines:
         with _file(locks, machine).open("a+", encoding="ascii") as file:
-            if not _taken(file):
+            if not taken(file):
                 continue
             file.seek(0)
             abandoned = file.read() == _ON
@@ -40,7 +40,7 @@ def leased(locks: Path, machines: list[Machine]) -> Iterator[tuple[Machine, bool
 def in_use(locks: Path, machine: Machine) -> bool:
     try:
         with _file(locks, machine).open("r+", encoding="ascii") as file:
-            return not _taken(file)
+            return not taken(file)
     except FileNotFoundError:
         return False
 
@@ -49,8 +49,8 @@ def _file(locks: Path, machine: Machine) -> Path:
     return locks / f"machine.{machine.mac.replace(':', '')}"
 
 
-def _taken(file: IO[str]) -> bool:
-    """Whether it is ours now."""
+def taken(file: IO[str]) -> bool:
+    """Whether the lock on it is ours now, until it is closed."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -10,15 +10,10 @@ from pathlib import Path
 
 import pytest
 from behunt_cli import Behunt
-from homes import sharing
-from lab_net import ADDRESS, LabNet, lab
+from homes import netbooting
+from lab_net import LabNet, lab
 from lab_power import Switch
 
-from behunt import catalogue
-from behunt.drive.installing import ensure
-from behunt.drive.lab import opened
-from behunt.netboot.lab import lab_of
-from behunt.runners.metal import MetalRunner, nobody
 from behunt.storage.home import Home
 
 pytestmark = pytest.mark.real
@@ -28,16 +23,7 @@ ALONE = "No /sbin/init here: a shell of root's."
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory, kept: Path) -> Home:
-    """Where debian-12 is installed, and prepared: the lab has no Internet."""
-    home = sharing(tmp_path_factory.mktemp("pxe") / "home", kept)
-    release = catalogue.find(catalogue.load("debian"), "debian-12-amd64")
-    network = lab_of({"lab": {"interface": "lab0", "address": f"{ADDRESS}/24"}})
-    with (
-        opened(home.path, "namespace") as here,
-        here.store.clone(ensure(here, release)) as clone,
-    ):
-        MetalRunner(home, network, "", nobody).prepare(release, clone)
-    return home
+    return netbooting(tmp_path_factory.mktemp("pxe") / "home", kept, ["debian-12-amd64"])
 
 
 @pytest.fixture

@@ -14,15 +14,13 @@ from pathlib import Path
 import pexpect
 import pytest
 from behunt_cli import COMMAND, Behunt, executable
-from homes import sharing
-from lab_net import ADDRESS, LabNet, lab, neighbour
+from homes import netbooting, sharing
+from lab_net import LabNet, lab, neighbour
 from lab_power import USER, Bmc, Switch, ipmi_simulator, redfish_emulator, wake_listener
 
 from behunt import catalogue
 from behunt.drive.installing import ensure
 from behunt.drive.lab import opened
-from behunt.netboot.lab import lab_of
-from behunt.runners.metal import MetalRunner, nobody
 from behunt.storage.home import Home
 
 pytestmark = pytest.mark.real
@@ -34,17 +32,7 @@ METAL = ("--runner", "metal", "--retries", "0")
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory, kept: Path) -> Home:
-    """Where all is installed and prepared that needs the Internet: the lab has none."""
-    home = sharing(tmp_path_factory.mktemp("metal") / "home", kept)
-    known = catalogue.load("debian")
-    network = {"interface": "lab0", "address": f"{ADDRESS}/24"}
-    metal = MetalRunner(home, lab_of({"lab": network}), "", nobody)
-    with opened(home.path, "namespace") as here:
-        for name in RELEASES:
-            release = catalogue.find(known, name)
-            with here.store.clone(ensure(here, release)) as clone:
-                metal.prepare(release, clone)
-    return home
+    return netbooting(tmp_path_factory.mktemp("metal") / "home", kept, RELEASES)
 
 
 @pytest.fixture
