@@ -21,6 +21,9 @@ ADDRESS = "10.77.0.1"
 _FIRMWARE = Path("/usr/share/OVMF")
 _NET = f"""
 set -e
+# What is advertised in there is for the machines: it would be a way out that leads nowhere.
+echo 0 >/proc/sys/net/ipv6/conf/default/accept_ra
+echo 0 >/proc/sys/net/ipv6/conf/all/accept_ra
 ip link set lo up
 ip link add lab0 type bridge
 ip address add {ADDRESS}/24 dev lab0

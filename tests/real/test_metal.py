@@ -17,6 +17,7 @@ from behunt_cli import COMMAND, Behunt, executable
 from homes import netbooting, sharing
 from lab_net import LabNet, lab, neighbour
 from lab_power import USER, Bmc, Switch, ipmi_simulator, redfish_emulator, wake_listener
+from running import Start
 
 from behunt import catalogue
 from behunt.drive.installing import ensure
@@ -292,15 +293,18 @@ def test_nobody_else_is_served_and_nothing_is_left(
     assert list(Home(behunt.home).serving.iterdir()) == []
 
 
-def test_two_runs_never_share_a_machine(behunt: Behunt, net: LabNet, switch: Switch) -> None:
+def test_two_runs_never_share_a_machine(
+    behunt: Behunt, start: Start, net: LabNet, switch: Switch
+) -> None:
     words = ("run", *METAL, "--lab", net.write(by_wol(net)), "debian-12")
-    with woken(net, switch), behunt.start(*words, "--", "sleep", "600") as first:
+    with woken(net, switch):
+        first = start(*words, "--", "sleep", "600")
         _until(lambda: "iPXE" in net.console(1))
-        done = behunt(*words, "--", "true")
+        done = behunt(*words, "--", "true", timeout=60)
         assert done.code != 0
         assert "in use: node1" in done.err
-        first.terminate()
-        first.communicate()
+        first.process.terminate()
+        first.process.wait()
 
 
 @pytest.mark.parametrize(
