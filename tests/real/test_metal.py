@@ -28,7 +28,7 @@ pytestmark = pytest.mark.real
 
 RELEASES = ("debian-11-amd64", "debian-12-amd64", "debian-13-amd64")
 KERNELS = ("5.10.", "6.1.", "6.12.")
-METAL = ("--runner", "metal", "--retries", "0")
+METAL = ("--runner", "metal", "--retries", "0", "--fresh")
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +183,7 @@ def broken(behunt: Behunt, net: LabNet) -> Callable[..., str]:
 
     def run(machine: dict[str, object], *words: str) -> str:
         asked = words or ("debian-12", "--", "true")
-        done = behunt("run", *METAL, "--lab", net.write(machine), "--fresh", "--json", *asked)
+        done = behunt("run", *METAL, "--lab", net.write(machine), "--json", *asked)
         assert done.json["outcome"] == "broken", done
         return str(done.json["reason"])
 
