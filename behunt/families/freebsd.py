@@ -18,7 +18,7 @@ _COMPAT = {4: 5, 5: 6, 6: 7, 7: 8, 9: 11, 10: 11, 11: 12, 12: 13, 13: 14, 14: 15
 _ALWAYS_TOLD = frozenset({4, 5, 6, 7})
 _OLDEST = 4  # before: a.out, or system calls of COMPAT_43, which GENERIC has not
 _FIRST_AMD64 = (5, 1)
-_A_MACHINE = "a virtual machine can, and a later behunt drives one"
+_A_MACHINE = "a virtual machine can: --runner qemu, or bhyve"
 
 # __FreeBSD_version of releases that do not follow the rule (Porter's Handbook, chapter 18): a
 # .0 is the CURRENT it was cut from.
