@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Self
 
 import forked
@@ -27,6 +28,20 @@ class Done:
     @property
     def json(self) -> Any:
         return json.loads(self.out)
+
+
+class Started(subprocess.Popen[str]):
+    """One that runs on. A test that fails does not wait for its end."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is not None:
+            self.kill()
+        super().__exit__(kind, value, traceback)
 
 
 @dataclass(frozen=True)
@@ -82,8 +97,8 @@ class Behunt:
         assert "Traceback" not in done.stderr, done.stderr
         return Done(done.returncode, done.stdout, done.stderr)
 
-    def start(self, *words: str | Path) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+    def start(self, *words: str | Path) -> Started:
+        return Started(
             [*self.prefix, *COMMAND, *map(str, words)],
             cwd=self.place,
             env=self.environment(),

@@ -14,6 +14,7 @@ from behunt_cli import Behunt, executable
 from guest import Machine, started
 
 from behunt.hosts.ssh import SshHost
+from behunt.storage.home import Home
 
 # Its machine leaves a processor to what is begun with it.
 # The first builds it, if it is not kept.
@@ -41,11 +42,13 @@ until pid=$(grep -ls BEHUNT_VERSION=3 /proc/[0-9]*/environ | head -n 1) && [ -n 
 do sleep 0.1; done
 pid=${pid#/proc/}; pid=${pid%/environ}
 """
+LATEST = 900.0  # seconds until somebody does, with a lot of others on this machine
 # Ends the connection that it came by.
 DROP = """\
 while [ "$(cat /proc/$pid/comm)" != sshd-session ]; do read -r _ _ _ pid _ </proc/$pid/stat; done
 kill -9 $pid
 """
+KERNEL_NFS = "modprobe nfsd; mount -t nfsd nfsd /proc/fs/nfsd; rpcbind; rpc.mountd; rpc.nfsd -N 4 2"
 LEFT = "grep -ls BEHUNT_VERSION /proc/[0-9]*/environ; ls -d /run/behunt/*/*:*"
 
 
@@ -119,7 +122,7 @@ def test_a_hunt_that_is_killed_and_then_loses_its_connection(
     test = executable(tmp_path / "test.sh", ASKS)
     words = hunt(operator, own_releases(tmp_path, range(2, 4)), test)
     with operator.behunt.start(*words) as hunting:
-        far.run(["sh", "-c", INSIDE])
+        far.run(["sh", "-c", INSIDE], timeout=LATEST)
         hunting.kill()
         hunting.communicate()
     assert any(":run." in name for name in operator.datasets())
@@ -129,7 +132,7 @@ def test_a_hunt_that_is_killed_and_then_loses_its_connection(
     assert operator.machine.run(["sh", "-c", LEFT]).out == ""
 
     with operator.behunt.start(*words, "--json") as hunting:
-        far.run(["sh", "-c", INSIDE + DROP])
+        far.run(["sh", "-c", INSIDE + DROP], timeout=LATEST)
         far.run(["tee", GATE], stdin=b"1")
         out, err = hunting.communicate()
     assert hunting.returncode == 0, err
@@ -139,6 +142,24 @@ def test_a_hunt_that_is_killed_and_then_loses_its_connection(
     assert operator.mounts() == []
     entered = operator.be("chroot", f"{ROOT}/{NEWEST}", "--", "cat", "/etc/version")
     assert entered.out == "3"
+
+
+def test_it_shares_a_clone_itself(operator: Operator, far: Machine, tmp_path: Path) -> None:
+    name = f"{ROOT}/test"
+    operator.be("create", "-l", "flat", name)
+    operator.be("install", "-o", "FreeBSD", "-r", "11.1", "-p", pub(tmp_path), name)
+    words = ("--network", "10.0.2.0/24", name)
+    operator.refused("sharenfs", *words, says="add --zfs")
+    operator.refused("sharenfs", "--zfs", *words, says="does not run on root@guest", code=1)
+    far.run(["sh", "-ec", KERNEL_NFS])
+    told = operator.be("sharenfs", "--zfs", "--background", *words).out
+    mount = told.removesuffix(" /mnt\n")
+    assert f"10.0.2.15:/run/behunt/{Home(operator.behunt.home).id}/run." in mount
+    read = far.run(["sh", "-c", f"{mount} /mnt; cat /mnt/bin/freebsd-version; umount /mnt"])
+    assert "11.1-RELEASE" in read.out
+    assert operator.behunt("be", "unsharenfs", name).code == 0
+    assert far.run(["exportfs", "-s"]).out == ""
+    assert operator.datasets() == ["test"]
 
 
 def test_what_is_not_ours_stays(operator: Operator) -> None:
