@@ -13,7 +13,7 @@ PACKAGES = python3-venv mmdebstrap zstd tar debian-archive-keyring libarchive-to
 MACHINE_PACKAGES = busybox-static e2fsprogs kmod makefs ovmf qemu-utils
 # zfs-fuse gives real pools without a kernel module, and conflicts with a real ZFS's programs.
 TEST_PACKAGES = $(MACHINE_PACKAGES) chromium distro-info-data dnsmasq-base dosfstools fdisk git gpg \
-	grub-common grub-efi-amd64-bin iproute2 ipxe libnfs-utils mandoc mtree-netbsd \
+	grub-common grub-efi-amd64-bin ipmitool iproute2 ipxe libnfs-utils mandoc mksh mtree-netbsd \
 	netcat-openbsd nfs-ganesha-vfs openipmi openssh-client openssh-server openssl osinfo-db \
 	postgresql psmisc tcsh tmux util-linux yash \
 	$(shell command -v zpool >/dev/null || echo zfs-fuse)

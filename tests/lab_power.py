@@ -174,6 +174,12 @@ class Bmc:
     password_file: Path
     directory: Path
 
+    @property
+    def power(self) -> dict[str, object]:
+        """As lab.toml has it."""
+        where = {"method": "ipmi", "address": HERE, "port": self.port, "user": USER}
+        return {**where, "password_file": str(self.password_file), "deadline": 20}
+
     def boots(self) -> str:
         file = self.directory / "boot"
         return file.read_text().strip() if file.exists() else ""
@@ -191,7 +197,7 @@ set_working_mc 0x20
   user 1 false "" "" user 10 none
   user 2 true "{user}" "{password}" admin 10 md5
   chassis_control "{chassis}"
-"""
+{sol}"""
 _EMULATION = """\
 mc_setbmc 0x20
 mc_add 0x20 0 no-device-sdrs 0x23 9 8 0x9f 1291 0xf02
@@ -211,9 +217,17 @@ esac
 
 @contextlib.contextmanager
 def ipmi_simulator(
-    directory: Path, switch: Switch, *, address: str = HERE, enter: Sequence[str] = ()
+    directory: Path,
+    switch: Switch,
+    *,
+    address: str = HERE,
+    enter: Sequence[str] = (),
+    sol: str = "",
 ) -> Iterator[Bmc]:
-    """OpenIPMI's ipmi_sim, with the switch as its chassis."""
+    """OpenIPMI's ipmi_sim, with the switch as its chassis.
+
+    `sol` is a device, or tcp:HOST:PORT, which it has serial over LAN of.
+    """
     place = directory / "ipmi"
     (place / "state").mkdir(parents=True)
     bmc = Bmc(free_port(socket.SOCK_DGRAM), password_file(place), place)
@@ -223,7 +237,12 @@ def ipmi_simulator(
     chassis.chmod(0o700)
     (place / "lan.conf").write_text(
         _LAN.format(
-            address=address, port=bmc.port, user=USER, password=PASSWORD, chassis=f"{chassis} 0x20"
+            address=address,
+            port=bmc.port,
+            user=USER,
+            password=PASSWORD,
+            chassis=f"{chassis} 0x20",
+            sol=f'  sol "{sol}" 115200\n' if sol else "",
         )
     )
     (place / "emulation").write_text(_EMULATION)

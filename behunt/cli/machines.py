@@ -31,6 +31,7 @@ Examples:
   behunt machines list
   behunt machines status --lab rack3.toml
   behunt machines power cycle rack3-node2
+  behunt machines console rack3-node2
 
 They are those of --lab, else of the first lab.toml: here, in ~/.config/behunt,
 in /etc/behunt."""
@@ -76,7 +77,8 @@ def status(
 ) -> None:
     """Ask machines for their power, all at once, and tell which are in use.
 
-    In use is what a run has that keeps its state in the same --home.
+    In use is what a run has that keeps its state in the same --home. The console of one that is
+    free is opened, to see whether a run could.
     """
     from behunt.drive.machines import statuses  # noqa: PLC0415
 
@@ -85,7 +87,8 @@ def status(
     if as_json:
         click.echo(json.dumps([_status_object(one) for one in found], indent=2))
     else:
-        _table([_status_row(one) for one in found])
+        consoles = any(one.console is not None for one in found)
+        _table([_status_row(one, console=consoles) for one in found])
         for one in found:
             if one.hint:
                 click.echo(f"  {one.machine.name}: {one.hint}", err=True)
@@ -112,6 +115,31 @@ def power(ctx: click.Context, /, *, how: str, name: str, lab: Path | None, force
     state = switch(network, machine, how, home=ctx.obj.home, ask=ask, force=force)
     told = f"is {state}" if state != "unknown" else f"was switched ({how}); nothing tells its power"
     click.echo(f"{name} {told}")
+
+
+@machines.command(
+    epilog="""\b
+Examples:
+  behunt machines console rack3-node2
+  behunt machines console --lab rack3.toml rack3-node2"""
+)
+@click.argument("name")
+@opt.lab
+@click.option("--force", "-F", is_flag=True, help="Also while a run uses it.")
+@click.pass_context
+def console(ctx: click.Context, /, *, name: str, lab: Path | None, force: bool) -> None:
+    """Sit at the console of the machine NAME, as lab.toml has it; Ctrl-] leaves.
+
+    Its power is not touched: `behunt machines power` in another terminal does that.
+    """
+    from behunt.drive.machines import console_of  # noqa: PLC0415
+    from behunt.hosts.console_attach import attach  # noqa: PLC0415
+
+    machine = lab_of(lab).machine(name)
+    with console_of(machine, home=ctx.obj.home, force=force) as console:
+        click.echo(f"behunt: the console of {name}; Ctrl-] leaves", err=True)
+        left = attach(console) is None
+    click.echo(f"\nbehunt: {'left' if left else 'the end of'} the console of {name}", err=True)
 
 
 def lab_of(file: Path | None) -> LabNetwork:
@@ -186,15 +214,20 @@ def _status_object(status: Status) -> dict[str, Any]:
         "in_use": status.in_use,
         "error": status.error,
         "hint": status.hint,
+        "console": status.console,
+        "console_error": status.deaf,
     }
 
 
-def _status_row(status: Status) -> dict[str, Any]:
+def _status_row(status: Status, *, console: bool) -> dict[str, Any]:
+    """With a column for the `console`, if any has one that is told of."""
     from behunt.cli.telling import shown  # noqa: PLC0415
 
+    opens = {None: "", True: "opens", False: shown(status.deaf, _ERROR_WIDTH)}[status.console]
     return {
         "name": status.machine.name,
         "power": str(status.power) if status.power else shown(status.error, _ERROR_WIDTH),
         "use": "in use" if status.in_use else "free",
         "method": status.machine.power.get("method"),
+        **({"console": opens} if console else {}),
     }

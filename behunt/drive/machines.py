@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import json
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from behunt.errors import BehuntError, HostError
 from behunt.hosts import spawner
+from behunt.hosts.console import Console
 from behunt.hosts.local import LocalHost
 from behunt.hosts.protocol import Host
+from behunt.hosts.transcript import Transcript
 from behunt.netboot import power as powers
-from behunt.netboot.lab import Firmware, LabNetwork, Machine
+from behunt.netboot.consoles import opened
+from behunt.netboot.lab import NO_CONSOLE, Firmware, LabNetwork, Machine
 from behunt.netboot.leases import in_use, leased
 from behunt.netboot.power.hand import Ask
 from behunt.netboot.power.protocol import Power, State
@@ -32,13 +36,19 @@ SWITCH: dict[str, Callable[[Power], None]] = {
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """`power` is None where it could not be asked for, for the reason `error`."""
+    """`power` is None where it could not be asked for, for the reason `error`.
+
+    `console` says whether its console opens, with the reason `deaf` if not; None where it has
+    none, or is in use.
+    """
 
     machine: Machine
     in_use: bool
     power: State | None
     error: str = ""
     hint: str = ""
+    console: bool | None = None
+    deaf: str = ""
 
 
 def switch_of(lab: LabNetwork, machine: Machine, ask: Ask) -> Power:
@@ -61,9 +71,16 @@ def statuses(lab: LabNetwork, machines: Sequence[Machine], home: Path) -> list[S
 def _status(lab: LabNetwork, locks: Path, machine: Machine) -> Status:
     used = in_use(locks, machine)
     try:
-        return Status(machine, used, switch_of(lab, machine, nobody).state())
+        found = Status(machine, used, switch_of(lab, machine, nobody).state())
     except BehuntError as error:
-        return Status(machine, used, None, error.message, error.hint)
+        found = Status(machine, used, None, error.message, error.hint)
+    if used or machine.console == NO_CONSOLE:
+        return found
+    try:
+        with opened(machine):
+            return replace(found, console=True)
+    except BehuntError as error:
+        return replace(found, console=False, deaf=error.message)
 
 
 def switch(
@@ -80,6 +97,29 @@ def switch(
         with contextlib.nullcontext() if force else _alone(place.locks, machine):
             SWITCH[how](power)
             return power.state()
+    finally:
+        spawner.stop()
+
+
+@contextlib.contextmanager
+def console_of(machine: Machine, *, home: Path, force: bool = False) -> Iterator[Console]:
+    """The console of `machine`, to sit at. It may be switched meanwhile.
+
+    Raises HostError where it cannot be opened, and where a run has the machine, unless with
+    `force`.
+    """
+    if in_use(Home(home).locks, machine) and not force:
+        raise HostError(
+            f"a run uses {machine.name}",
+            "what its console shows is in the run's log if it fails; --force types into it",
+        )
+    try:
+        with (
+            opened(machine) as stream,
+            tempfile.TemporaryDirectory(prefix="behunt-") as scratch,
+            Console(stream, Transcript(Path(scratch) / "console")) as console,
+        ):
+            yield console
     finally:
         spawner.stop()
 

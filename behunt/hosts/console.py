@@ -11,7 +11,7 @@ import os
 import socket
 import time
 import tty
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, TypeAlias
@@ -24,6 +24,9 @@ from behunt.hosts import unix_sockets
 from behunt.hosts.console_text import Cleaner
 from behunt.hosts.dialogue import Row, Watched, Window
 from behunt.hosts.pipes import wait_ready
+from behunt.hosts.protocol import CLEAN_ENV
+from behunt.hosts.sandbox import Sandbox
+from behunt.hosts.spawner import Session
 from behunt.hosts.transcript import Transcript
 
 Stream: TypeAlias = "fdspawn[bytes] | pexpect.spawn[bytes]"
@@ -34,6 +37,7 @@ _PIECE = 1 << 16
 _ENTER = "\r"
 _HERE = b"\x1b[24;80R"  # where the cursor is: resizewin(1) and systemd ask, and wait for it
 _LONGEST = 1e6  # seconds
+_LEAVE = 5.0  # seconds that a program has to take it
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +238,9 @@ def connected(address: Path | tuple[str, int], timeout: float = 10.0) -> Stream:
             unix_sockets.connect(unix, address)
             return over(unix)
     except OSError as error:
-        raise HostError(f"cannot connect to the console {address}: {error.strerror}") from error
+        where = address if isinstance(address, Path) else "{}:{}".format(*address)
+        why = error.strerror or "it does not answer"  # a timeout has no words
+        raise HostError(f"cannot connect to the console {where}: {why}") from error
 
 
 def device(path: Path) -> Stream:
@@ -257,6 +263,26 @@ def program(argv: Sequence[str], env: Mapping[str, str] | None = None) -> Stream
         )
     except pexpect.ExceptionPexpect as error:
         raise HostError(f"cannot start {argv[0]}", str(error)) from error
+
+
+@contextlib.contextmanager
+def left_at_its_end(argv: Sequence[str], env: Mapping[str, str]) -> Iterator[Stream]:
+    """A program on a terminal that reads the end of its input on leaving, and takes its leave then.
+
+    The terminal does not control it: it would be killed by SIGHUP. It has CLEAN_ENV and `env`, and
+    ends with behunt, however that does. Raises HostError.
+    """
+    ours, theirs = os.openpty()
+    with contextlib.closing(_descriptor(ours)) as stream, Session(Sandbox()) as session:
+        try:
+            session.start(argv, env={**CLEAN_ENV, **env}, cwd="/", fds=[theirs] * 3)
+        finally:
+            os.close(theirs)
+        try:
+            yield stream
+        finally:
+            stream.close()
+            wait_ready([session.fileno()], [], _LEAVE)
 
 
 def _descriptor(fd: int) -> Stream:

@@ -17,6 +17,13 @@ ARCHES = ("amd64", "i386")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _MULTICAST = 0x01  # of the first octet
+_LABEL = r"[0-9A-Za-z_-]{1,63}"
+_SERVER = re.compile(rf"tcp:(?:({_LABEL}(?:\.{_LABEL})*)|\[([0-9a-fA-F:.]+)\]):([0-9]{{1,5}})")
+NO_CONSOLE = "none"
+_SOL = "sol"
+_RATES = (1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200, 230400, 460800, 921600)  # termios(3)
+_RATE = 115200  # baud, if it is not said
+_CONSOLES = "none, sol, tcp:127.0.0.1:4001 or /dev/ttyUSB0,9600"
 _T = TypeVar("_T")
 
 
@@ -33,11 +40,24 @@ class Dhcp(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Serial:
+    """What the first serial port of a machine is connected to, at `rate` baud.
+
+    That is a `device` of this machine, or a console `server`, a host and a port; without both its
+    BMC has it (SOL).
+    """
+
+    device: Path | None = None
+    server: tuple[str, int] | None = None
+    rate: int = _RATE
+
+
+@dataclass(frozen=True, slots=True)
 class Machine:
     """One that boots from the network.
 
-    `patience` is how many seconds it may take to come up. `power` is what lab.toml says of it
-    (netboot/power).
+    `patience` is how many seconds it may take to come up. `console` and `power` are what lab.toml
+    says of them (`serial_of`, netboot/power).
     """
 
     name: str
@@ -45,7 +65,7 @@ class Machine:
     ip: IPv4Address | None = None
     firmware: Firmware = Firmware.BIOS
     arch: str = "amd64"
-    console: str = "none"
+    console: str = NO_CONSOLE
     patience: float = 600.0
     power: Mapping[str, Any] = field(default_factory=lambda: {"method": "hand"})
 
@@ -150,16 +170,50 @@ def _machine(row: object) -> Machine:
     patience = row.get("patience", Machine(name, mac).patience)
     if type(patience) not in {int, float} or patience <= 0:
         raise ValueError(f"{at}: patience = {patience!r} must be seconds")
+    power = _of(row, "power", dict, at, {"method": "hand"})
     return Machine(
         name=name,
         mac=mac,
         ip=_parsed(IPv4Address, ip, f"{at}: ip", "10.77.0.51") if ip else None,
         firmware=_parsed(Firmware, firmware, f"{at}: firmware", "bios or uefi"),
         arch=arch,
-        console=_of(row, "console", str, at, "none"),
+        console=_console(_of(row, "console", str, at, NO_CONSOLE), power, at),
         patience=float(patience),
-        power=_of(row, "power", dict, at, {"method": "hand"}),
+        power=power,
     )
+
+
+def _console(text: str, power: Mapping[str, Any], at: str) -> str:
+    try:
+        serial = serial_of(text)
+    except ValueError as error:
+        raise ValueError(f"{at}: {error}") from None
+    by_bmc = serial is not None and serial.device is None and serial.server is None
+    if by_bmc and power.get("method") != "ipmi":
+        raise ValueError(f'{at}: console = {text!r} is of a BMC: it needs power.method = "ipmi"')
+    return text
+
+
+def serial_of(console: str) -> Serial | None:
+    """None for "none". Raises ValueError.
+
+    >>> serial_of("tcp:[fd77::9]:4001,9600")
+    Serial(device=None, server=('fd77::9', 4001), rate=9600)
+    """
+    where, comma, rate = console.partition(",")
+    if comma and rate not in map(str, _RATES):
+        known = ", ".join(map(str, _RATES))
+        raise ValueError(f"console = {console!r}: {rate!r} is no rate of a serial port: {known}")
+    baud = int(rate) if comma else _RATE
+    if console == NO_CONSOLE:
+        return None
+    if where == _SOL:
+        return Serial(rate=baud)
+    if where.startswith("/") and where != "/" and where.isprintable():
+        return Serial(device=Path(where), rate=baud)
+    if (found := _SERVER.fullmatch(where)) and 0 < int(found[3]) < 1 << 16:
+        return Serial(server=(found[1] or found[2], int(found[3])), rate=baud)
+    raise ValueError(f"console = {console!r} must be like {_CONSOLES}")
 
 
 def mac_of(text: str, at: str) -> str:

@@ -28,6 +28,7 @@ from behunt.runners.lab.families import FAMILIES
 from behunt.runners.lab.guest import MetalGuest
 from behunt.runners.lab.offering import offered
 from behunt.runners.lab.root import Made
+from behunt.runners.lab.watching import Watch
 from behunt.runners.protocol import Inside, Setup
 from behunt.storage.home import Home
 from behunt.storage.protocol import Clone
@@ -139,9 +140,10 @@ class MetalRunner:
                 setup.hostname,
                 machine.patience,
                 lambda said: servers.stage(machine, said, since, offer.offer.last),
+                lambda: Watch(machine, offer.made.os, self.shared.place / f"{machine.name}.said"),
             )
             files = guest if family.FOREIGN else guest.files
-            yield Inside(guest, files, kernel=lambda: guest.kernel, note=lambda: guest.left)
+            yield Inside(guest, files, kernel=lambda: guest.kernel, note=lambda: guest.note)
 
     def place(self, bootenv: BootEnv) -> Path:
         """What machines boot from that boot it, once it is made."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,7 @@ from behunt.netboot.stages import Stage
 from behunt.runners.job import told
 from behunt.runners.lab.job import JOB, OUTPUT, REBOOTED, TOLD, job
 from behunt.runners.lab.tree import MOST, Tree
+from behunt.runners.lab.watching import Watch
 from behunt.runners.protocol import AT
 from behunt.runners.vm.course import Came, completed
 from behunt.runners.vm.job import DONE, System
@@ -32,8 +34,10 @@ class MetalGuest:
     """A machine whose root is `tree`, and that boots it once for each command.
 
     `files` is the inside of the same clone, where none of its programs has to run. It has
-    `patience` seconds to come up; `stage` says how far it came, by what its job told. After a run
-    `kernel` is what uname -r says in there, and `left` why its power could not be cut.
+    `patience` seconds to come up; `stage` says how far it came, by what its job told. `watch` gives
+    its console, which is asked for evidence and is never needed. After a run `kernel` is what
+    uname -r says in there, and `note` what went wrong beside the test: its power could not be cut,
+    its console not be read.
     """
 
     power: Power
@@ -44,9 +48,14 @@ class MetalGuest:
     hostname: str
     patience: float
     stage: Callable[[Mapping[str, str]], tuple[Stage, str]]
+    watch: Callable[[], Watch]
     name: str = "metal"
     kernel: str = field(default="", init=False)
-    left: str = field(default="", init=False)
+    _notes: list[str] = field(default_factory=list, init=False)
+
+    @property
+    def note(self) -> str:
+        return "; ".join(self._notes)
 
     def run(
         self,
@@ -74,14 +83,18 @@ class MetalGuest:
         self.tree.lay({f"{AT.name}/{JOB}": script}, 0o755)
         kept = Kept()
         printed = _Printed(self.tree, sink or kept)
-        try:
-            came = self._followed(number, timeout, printed)
-        finally:
-            self._cut(number)
+        with contextlib.closing(self.watch()) as watch:
+            try:
+                came = self._followed(number, timeout, printed, watch)
+            finally:
+                self._cut(number, died=watch.death is not None)
+        came.screen = watch.screen
         printed.more(MOST)
         self.tree.fetch(self.exchange, (JOB, TOLD, OUTPUT))
         done = replace(completed(argv, came, came.said), out=kept.text())
         self.kernel = came.said.get("kernel", self.kernel)
+        if sink is not None and (done.panic or not done.started):
+            sink(watch.said())
         return checked(done) if check else done
 
     def put(self, source: Path, target: PurePosixPath) -> None:
@@ -93,16 +106,18 @@ class MetalGuest:
     def wrap(self, argv: Sequence[str]) -> list[str]:
         return list(argv)
 
-    def _followed(self, number: str, timeout: float, printed: _Printed) -> Came:
+    def _followed(self, number: str, timeout: float, printed: _Printed, watch: Watch) -> Came:
         """From its power to the last word of its job."""
         came = Came()
-        self._begin()
+        self._begin(watch)
         deadline = time.monotonic() + self.patience
         ask = time.monotonic() + _ASK
         began = 0.0
         while DONE not in came.said:
-            came.said = self._told(number)
+            self._heard(came, number, watch)
             printed.more()
+            if came.end is not None:
+                break
             if REBOOTED in came.said:
                 self._down(came, number, "it rebooted")
                 break
@@ -121,11 +136,21 @@ class MetalGuest:
         came.seconds = time.monotonic() - began if came.started else 0.0
         return came
 
-    def _begin(self) -> None:
+    def _begin(self, watch: Watch) -> None:
         """Its power comes on, whatever it was before."""
         if self.power.state() is State.ON:
             self.power.off()
+        watch.open()
+        self._notes = [watch.trouble] if watch.trouble else []
         self.power.on()
+        watch.begin()
+
+    def _heard(self, came: Came, number: str, watch: Watch) -> None:
+        """Look at its console, and then at what it told: a console ends with a machine's power."""
+        came.end, trouble = watch.death, watch.trouble
+        came.said = self._told(number)
+        if trouble and DONE not in came.said:
+            self._notes = [trouble]
 
     def _told(self, number: str) -> dict[str, str]:
         said = told(self.tree.read(TOLD, most=_WORDS).decode(errors="replace"))
@@ -151,14 +176,22 @@ class MetalGuest:
         stage, why = self.stage(said)
         return f"{stage}: {why}"
 
-    def _cut(self, number: str) -> None:
+    def _cut(self, number: str, *, died: bool) -> None:
         """Nothing is left on. One that has come to the end of its job powers off by itself."""
         try:
             own = {DONE, REBOOTED} & self._told(number).keys()
             if not _off(self.power, _OFF if own else 0.0):
                 self.power.off()
         except HostError as error:
-            self.left = f"its power could not be cut: {error.message}"
+            if not (died and self._came_back(number)):
+                self._notes.append(f"its power could not be cut: {error.message}")
+
+    def _came_back(self, number: str) -> bool:
+        """Whether one that has panicked boots once more, which it does to power off."""
+        until = time.monotonic() + self.patience
+        while not (back := REBOOTED in self._told(number)) and time.monotonic() < until:
+            time.sleep(_PAUSE)
+        return back
 
 
 class _Printed:

@@ -39,7 +39,7 @@ def unfit(release: Release) -> str:
 
 def like(name: str) -> lab.Machine:
     """A machine of a lab with this name, whose console is its serial port."""
-    return lab.Machine(name, _MAC, console="serial")
+    return lab.Machine(name, _MAC, console="/dev/ttyS0")
 
 
 def machine_of(name: str, path: str, made: Path, hardware: Hardware) -> Machine:

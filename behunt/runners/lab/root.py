@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from ipaddress import IPv4Address
 from pathlib import Path
 
+from behunt.netboot.lab import Serial, serial_of
 from behunt.netboot.web import Content
 
 _MADE = "made.json"
@@ -33,7 +34,7 @@ class Offer:
     last: str
     options: Mapping[str, str] = field(default_factory=dict)
     web: Mapping[str, Content] = field(default_factory=dict)
-    tftp: Mapping[str, Path] = field(default_factory=dict)
+    tftp: Mapping[str, Content] = field(default_factory=dict)
     laid: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -61,5 +62,5 @@ def rate_of(console: str) -> str:
     >>> rate_of("/dev/ttyUSB0,9600")
     '9600'
     """
-    rate = console.rpartition(",")[2]
-    return rate if rate.isdigit() else "115200"
+    serial = serial_of(console) or Serial()
+    return str(serial.rate)
