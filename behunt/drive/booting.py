@@ -49,10 +49,11 @@ def boot_by_nfs(
         )
         server = stack.enter_context(serving(in_qemu.HERE, in_qemu.CLIENTS, place / "nfs"))
         clone = stack.enter_context(entered(lab, bootenv))
-        layered = FAMILIES[release.os].layered(clone, made)
+        machine = in_qemu.like(order.hostname)
+        layered = FAMILIES[release.os].layered(clone, made, machine)
         share = stack.enter_context(server.shared(layered, order.hostname))
         with Tree(share.host) as tree:
-            tree.lay({seat.SEAT.lstrip("/"): seat.script(in_qemu.like(order.hostname))}, 0o755)
+            tree.lay({seat.SEAT.lstrip("/"): seat.script(machine)}, 0o755)
         scratch = place / "machine"
         scratch.mkdir()
         running = stack.enter_context(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address
 from pathlib import Path
 
 from behunt.netboot.lab import Dhcp, LabNetwork, Machine
@@ -16,13 +17,16 @@ from behunt.netboot.lab import Dhcp, LabNetwork, Machine
 _CLIENTS = {"bios": ("0",), "uefi": ("6", "7", "9")}
 _SERVICES = {"bios": ("x86PC",), "uefi": ("X86-64_EFI", "BC_EFI")}  # the same in dnsmasq's words
 # What machines fetch by TFTP, by the way they boot. LINUX has iPXE first, which asks again.
-LINUX, FREEBSD, OPENBSD = "linux", "freebsd", "openbsd"
+LINUX, FREEBSD, NETBSD, OPENBSD = "linux", "freebsd", "netbsd", "openbsd"
 FILES: dict[str, dict[str, str]] = {
     LINUX: {"bios": "undionly.kpxe", "uefi": "snponly.efi"},
     FREEBSD: {"bios": "pxeboot", "uefi": "loader.efi"},
-    OPENBSD: {"bios": "pxeboot"},
+    NETBSD: {"bios": "pxeboot_ia32.bin"},
+    OPENBSD: {"bios": "pxeboot", "uefi": "BOOTX64.EFI"},
 }
 SCRIPT = "boot.ipxe"
+NETBSD_KERNEL = "netbsd"
+LEASES = "leases"
 _LEASE = "1h"
 
 
@@ -53,7 +57,7 @@ def conf(lab: LabNetwork, directory: Path, web: int) -> str:
         f"pid-file={directory}/dnsmasq.pid",
         f"log-facility={directory}/dnsmasq.log",
         "log-dhcp",
-        f"dhcp-leasefile={directory}/leases",
+        f"dhcp-leasefile={directory}/{LEASES}",
         f"dhcp-hostsfile={directory}/hosts",
         f"dhcp-optsfile={directory}/options",
         _range(lab),
@@ -95,6 +99,10 @@ def _boots(lab: LabNetwork, web: int) -> Iterator[str]:
                     yield f'pxe-service=tag:{way}{first},{service},"behunt",{file}'
     script = f"{url(lab, web)}/${{mac:hexhyp}}/{SCRIPT}"
     yield f"dhcp-boot=tag:{LINUX},tag:ipxe,{script}{server}"
+    # NetBSD's loader and its kernel ask again, and no more say what firmware there is. The colon
+    # makes the loader take the name for a kernel's; without one it would go by NFS version 2.
+    loaded = "".join(f",tag:!{firmware}" for firmware in _CLIENTS)
+    yield f"dhcp-boot=tag:{NETBSD}{loaded},tftp:{NETBSD_KERNEL}{server}"
 
 
 def url(lab: LabNetwork, web: int) -> str:
@@ -124,6 +132,19 @@ def options(booting: Iterable[Booting]) -> str:
         for one in booting
         for name, value in one.options.items()
     )
+
+
+def leased(leases: str, machine: Machine) -> IPv4Address | None:
+    r"""What a machine has been given, by the file of leases; None if nothing.
+
+    >>> leased("1700000000 02:01:02:03:04:0a 10.77.0.50 a *\n", Machine("a", "02:01:02:03:04:0a"))
+    IPv4Address('10.77.0.50')
+    """
+    for line in leases.splitlines():
+        words = line.split()
+        if len(words) > 2 and words[1] == machine.mac:  # noqa: PLR2004 - what is not of a lease
+            return IPv4Address(words[2])
+    return None
 
 
 def hexhyp(machine: Machine) -> str:

@@ -15,6 +15,7 @@ from ipaddress import IPv4Network
 from behunt.netboot.exports import Export, Served, wrong_dhcp
 
 _EVERYBODY = IPv4Network("0.0.0.0/0")
+_OURS = Served()
 _VALUED = {"maproot", "mapall", "network", "mask", "sec", "index"}  # in the next word, too
 _OCTAL = re.compile(r"\\([0-7]{3})")
 _CLIENT = re.compile(r"([^\s(]*)\(([^)]*)\)|(\S+)")
@@ -49,18 +50,33 @@ def clients(os: str, version: str) -> tuple[Client, ...]:
     """Those of a release of `os` that boots by PXE from a loader of its own.
 
     FreeBSD: stand/libsa/nfs.c, with NFSv3 since 2011; before, and with OLD_NFSV2, version 2.
-    NetBSD: pxeboot(8). OpenBSD's pxeboot(8) speaks TFTP alone. A Linux mounts as it is told.
+    The loaders of NetBSD and OpenBSD take their kernels by TFTP. NetBSD's kernel tries version 3
+    first since 1997, and asks for its root by UDP, OpenBSD's since September 2013 (nfs_boot.c).
+    A Linux mounts as it is told.
     """
     match os:
         case "freebsd":
-            major = int(re.match(r"\d*", version)[0] or 0)  # type: ignore[index]
-            known = {3} if major >= 9 else {2}  # noqa: PLR2004
+            known = {3} if _numbers(version) >= (9,) else {2}
             return (Client(f"the loader of FreeBSD {version}", frozenset(known), udp_only=True),)
         case "netbsd":
-            return (Client("the loader of NetBSD", frozenset({2}), udp_only=True),)
+            return (Client("the kernel of NetBSD", frozenset({2, 3}), udp_only=True),)
         case "openbsd":
-            return (Client("the kernel of OpenBSD", frozenset({2, 3})),)
+            known = {2, 3} if _numbers(version) >= (5, 5) else {2}
+            return (Client(f"the kernel of OpenBSD {version}", frozenset(known), udp_only=True),)
     return (Client(f"the kernel of {os}", frozenset({3, 4})),)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version))
+
+
+def unserved(os: str, version: str, served: Served = _OURS) -> str:
+    """Why a server of ours, or one that is like this, cannot serve a release; empty if it can."""
+    for client in clients(os, version):
+        if not client.versions & served.versions:
+            spoken = " and ".join(str(version) for version in sorted(client.versions))
+            return f"{client.name} speaks NFS version {spoken}, which nothing here serves"
+    return ""
 
 
 def faults(

@@ -19,61 +19,57 @@ from typing import Self, TypeAlias
 from behunt.errors import HostError
 from behunt.hosts.unix_sockets import bind
 from behunt.netboot.mount3 import PORTMAPPER
+from behunt.netboot.rpc import (
+    NO_PROCEDURE,
+    NO_PROGRAM,
+    NO_VERSION,
+    SUCCESS,
+    Call,
+    accepted,
+    called,
+)
 
 PORT = 111
 Ports: TypeAlias = Mapping[tuple[int, int], int]  # by program and version
 _Answer: TypeAlias = Callable[[bytes, str], bytes]  # to a call of whom
-_HEAD = struct.Struct(">8I")  # of a call, up to its credentials
-_CALL, _REPLY, _RPC = 0, 1, 2
 _VERSION = 2
 _NULL, _GETPORT, _DUMP = 0, 3, 4
 _TCP, _UDP = 6, 17
-_SUCCESS, _NO_PROGRAM, _NO_VERSION, _NO_PROCEDURE = range(4)
 _LAST = 1 << 31  # in the length of a record's last fragment
 _LONGEST = 1 << 12  # bytes of a call
 _PATIENCE = 10.0  # seconds in which a call has to arrive
 
 
-def reply(call: bytes, ports: Ports) -> bytes:
-    """What is answered to `call`; nothing to what is none."""
+def reply(data: bytes, ports: Ports) -> bytes:
+    """What is answered to the call `data`; nothing to what is none."""
+    call = called(data)
     try:
-        xid, kind, rpc, program, version, procedure, _, length = _HEAD.unpack_from(call)
-        (verifier,) = struct.unpack_from(">I", call, _HEAD.size + _padded(length) + 4)
-        arguments = call[_HEAD.size + _padded(length) + 8 + _padded(verifier) :]
-        if (kind, rpc) != (_CALL, _RPC):
-            return b""
-        return struct.pack(">5I", xid, _REPLY, 0, 0, 0) + _result(
-            (program, version, procedure), arguments, ports
-        )
+        return b"" if call is None else _answer(call, ports)
     except struct.error:
         return b""
 
 
-def _padded(length: int) -> int:
-    return length + -length % 4
-
-
-def _result(called: tuple[int, int, int], arguments: bytes, ports: Ports) -> bytes:
-    program, version, procedure = called
-    if program != PORTMAPPER:
-        return struct.pack(">I", _NO_PROGRAM)
-    if procedure == _NULL:
-        return struct.pack(">I", _SUCCESS)
-    if version != _VERSION:
-        return struct.pack(">3I", _NO_VERSION, _VERSION, _VERSION)
-    if procedure == _GETPORT:
-        wanted, of, _, _ = struct.unpack_from(">4I", arguments)
-        return struct.pack(">2I", _SUCCESS, ports.get((wanted, of), 0))
-    if procedure == _DUMP:
+def _answer(call: Call, ports: Ports) -> bytes:
+    if call.program != PORTMAPPER:
+        return accepted(call, NO_PROGRAM)
+    if call.procedure == _NULL:
+        return accepted(call, SUCCESS)
+    if call.version != _VERSION:
+        return accepted(call, NO_VERSION, struct.pack(">2I", _VERSION, _VERSION))
+    if call.procedure == _GETPORT:
+        wanted, of, _, _ = struct.unpack_from(">4I", call.arguments)
+        return accepted(call, SUCCESS, struct.pack(">I", ports.get((wanted, of), 0)))
+    if call.procedure == _DUMP:
         rows = ((*service, by, port) for service, port in ports.items() for by in (_TCP, _UDP))
         listed = b"".join(struct.pack(">5I", 1, *row) for row in rows)
-        return struct.pack(">I", _SUCCESS) + listed + struct.pack(">I", 0)
-    return struct.pack(">I", _NO_PROCEDURE)
+        return accepted(call, SUCCESS, listed + struct.pack(">I", 0))
+    return accepted(call, NO_PROCEDURE)
 
 
-def agreed(call: bytes) -> bytes:
+def agreed(data: bytes) -> bytes:
     """To a server that registers itself (in version 3 or 4): true, whatever it says."""
-    return struct.pack(">7I", *struct.unpack_from(">I", call), _REPLY, 0, 0, 0, _SUCCESS, 1)
+    call = called(data)
+    return b"" if call is None else accepted(call, SUCCESS, struct.pack(">I", 1))
 
 
 class Portmapper:

@@ -11,6 +11,8 @@ import shutil
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping
+from functools import partial
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Self
 
@@ -20,7 +22,8 @@ from behunt.hosts.protocol import CLEAN_ENV
 from behunt.hosts.sandbox import Sandbox
 from behunt.hosts.spawner import Session
 from behunt.netboot import dnsmasq, interface, servers
-from behunt.netboot.dnsmasq import Booting, hexhyp
+from behunt.netboot.diskless import Diskless
+from behunt.netboot.dnsmasq import LEASES, Booting, hexhyp
 from behunt.netboot.lab import LabNetwork, Machine
 from behunt.netboot.nfs import NfsServer
 from behunt.netboot.stages import Seen, Stage, of_log, stage
@@ -58,22 +61,33 @@ class Boots:
 
     @contextlib.contextmanager
     def answered(
-        self, booting: Booting, web: Mapping[str, Content], tftp: Mapping[str, Path]
+        self, booting: Booting, web: Mapping[str, Content], tftp: Mapping[str, Content]
     ) -> Iterator[None]:
         """Until it is left, the machine is told to boot, and gets these files, by name."""
         name = hexhyp(booting.machine)
-        self.web.offer(name, web)
         place = self.directory / "tftp" / name
-        place.mkdir(parents=True)
-        for file, source in {**_loaders(booting), **tftp}.items():
-            (place / file).symlink_to(source)
-        self._told([booting], [])
-        try:
-            yield
-        finally:
-            self._told([], [booting])
-            self.web.withdraw(name)
-            shutil.rmtree(place)
+        with self._diskless(booting):
+            self.web.offer(name, web)
+            _fill(place, {**_loaders(booting), **tftp})
+            self._told([booting], [])
+            try:
+                yield
+            finally:
+                self._told([], [booting])
+                self.web.withdraw(name)
+                shutil.rmtree(place)
+
+    def _diskless(self, booting: Booting) -> contextlib.AbstractContextManager[object]:
+        """Its kernel's way to its root, where DHCP is none."""
+        if booting.way != dnsmasq.OPENBSD:
+            return contextlib.nullcontext()
+        address = partial(self.address, booting.machine)
+        return Diskless(self.lab, booting.machine, booting.options["root-path"], address)
+
+    def address(self, machine: Machine) -> IPv4Address | None:
+        """What it has been given, and None before."""
+        leases = (self.directory / LEASES).read_text("utf-8") if machine.ip is None else ""
+        return machine.ip or dnsmasq.leased(leases, machine)
 
     def log(self) -> str:
         """What dnsmasq has said."""
@@ -90,6 +104,16 @@ def _loaders(booting: Booting) -> dict[str, Path]:
     """Those of this machine that a machine fetches; a BSD's are its own."""
     names = dnsmasq.FILES[booting.way].values() if booting.way == dnsmasq.LINUX else ()
     return {name: IPXE / name for name in names}
+
+
+def _fill(place: Path, files: Mapping[str, Content]) -> None:
+    for name, content in files.items():
+        path = place / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, Path):
+            path.symlink_to(content)
+        else:
+            path.write_bytes(content)
 
 
 def _write_lists(directory: Path, booting: list[Booting]) -> None:
@@ -140,7 +164,7 @@ class Servers:
 
     @contextlib.contextmanager
     def answered(
-        self, booting: Booting, web: Mapping[str, Content], tftp: Mapping[str, Path]
+        self, booting: Booting, web: Mapping[str, Content], tftp: Mapping[str, Content]
     ) -> Iterator[None]:
         """As Boots.answered; how far the machine comes counts from here on."""
         name = booting.machine.name

@@ -59,8 +59,8 @@ def _fetched(seen: Seen, last: str) -> str:
     """How far it came with what it boots."""
     if missing := [one.path for one in seen.web if one.status == _NOT_FOUND]:
         return f"it asked for {missing[-1]}, which is not there"
-    if missing := [line for line in seen.tftp if line.endswith("not found")]:
-        return missing[-1]
+    if seen.tftp and _MISSING.search(seen.tftp[-1]):  # some ask for what need not be there
+        return seen.tftp[-1]
     if seen.web or seen.tftp:
         return f"it has begun to fetch what it boots, and not come to {last}"
     return "it has its address, and has fetched nothing"
@@ -70,6 +70,7 @@ def _sent(lines: Sequence[str], file: str) -> bool:
     return any(line.startswith("sent ") and f"/{file} to " in line for line in lines)
 
 
+_MISSING = re.compile(r" not found( for \S+)?$")  # not every dnsmasq tells for whom
 _DHCP = re.compile(r"dnsmasq-dhcp\[\d+\]: (?:\d+ )?((?:DHCP|PXE)\S* .*)")
 _TFTP = re.compile(r"dnsmasq-tftp\[\d+\]: (.*)")
 

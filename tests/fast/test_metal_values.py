@@ -39,7 +39,8 @@ def release(name: str, arch: str = "amd64") -> Release:
 def place(tmp_path: Path) -> Path:
     place = tmp_path / "place"
     place.mkdir()
-    for name in FILES["freebsd"].values():
+    loaders = [name for files in FILES.values() for name in files.values()]
+    for name in (*loaders, "rc.conf", "rc.conf.local", "ttys"):
         (place / name).touch()
     return place
 
@@ -126,7 +127,7 @@ def test_a_freebsd_brings_its_loaders(tmp_path: Path) -> None:
         "pxeboot": loaders[0],
         "loader.efi": loaders[1],
     }
-    assert freebsd.layered(clone, tmp_path / "made") == clone
+    assert freebsd.layered(clone, tmp_path / "made", NODE) == clone
     (tmp_path / "root" / kernel).unlink()
     with pytest.raises(InstallError, match="installed without a kernel"):
         freebsd.make(release("freebsd-13.2"), clone, tmp_path / "made")
@@ -143,7 +144,13 @@ def test_a_loader_that_leads_out_of_the_release_is_none(tmp_path: Path) -> None:
 # -- which releases
 
 
-@pytest.mark.parametrize("name", ["debian-12", "freebsd-9.0", "freebsd-13.2", "freebsd-15.0"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("debian-12", "freebsd-9.0", "freebsd-13.2", "freebsd-15.0"),
+        *("netbsd-2.0", "netbsd-10.1", "openbsd-5.5", "openbsd-7.8"),
+    ],
+)
 def test_these_boot(name: str) -> None:
     assert families.unfit(release(name), Dhcp.FULL) == ""
 
@@ -152,16 +159,20 @@ def test_these_boot(name: str) -> None:
     ("name", "why"),
     [
         ("freebsd-8.4", "the loader of FreeBSD 8.4 speaks NFS version 2, which nothing here"),
-        ("netbsd-9.3", "netbsd 9.3 over the network yet: its loader speaks NFS version 2"),
-        ("openbsd-7.4", "openbsd 7.4 over the network yet: its kernel asks bootparamd"),
+        ("openbsd-5.4", "the kernel of OpenBSD 5.4 speaks NFS version 2, which nothing here"),
+        ("dragonfly-6.4.2", "dragonfly 6.4.2 over the network yet"),
     ],
 )
 def test_these_do_not(name: str, why: str) -> None:
     assert why in families.unfit(release(name), Dhcp.FULL)
 
 
-def test_a_proxy_cannot_tell_a_freebsd_its_root() -> None:
-    assert "a proxy cannot tell it" in families.unfit(release("freebsd-13.2"), Dhcp.PROXY)
+@pytest.mark.parametrize("name", ["freebsd-13.2", "netbsd-10.1", "openbsd-7.8"])
+def test_a_proxy_cannot_tell_a_bsd_what_it_asks(name: str) -> None:
+    assert "a proxy cannot tell it" in families.unfit(release(name), Dhcp.PROXY)
+
+
+def test_a_proxy_is_enough_for_a_linux() -> None:
     assert families.unfit(release("debian-12"), Dhcp.PROXY) == ""
 
 

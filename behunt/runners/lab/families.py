@@ -7,7 +7,7 @@ from typing import Protocol
 
 from behunt.model import Release
 from behunt.netboot.lab import Dhcp, Machine
-from behunt.runners.lab import freebsd, linux
+from behunt.runners.lab import freebsd, linux, netbsd, openbsd
 from behunt.runners.lab.root import Offer, Root
 from behunt.runners.vm.job import System
 from behunt.storage.protocol import Clone
@@ -33,8 +33,8 @@ class Family(Protocol):
         """What is the same for all that is made: another one makes another thing."""
         ...
 
-    def layered(self, clone: Clone, place: Path) -> Clone:
-        """`clone`, with the layers that machines need on top of it."""
+    def layered(self, clone: Clone, place: Path, machine: Machine) -> Clone:
+        """`clone`, with the layers that `machine` needs on top of it. Raises HostError."""
         ...
 
     def offer(self, machine: Machine, root: Root, place: Path, init: str = "") -> Offer:
@@ -49,10 +49,11 @@ class Family(Protocol):
         ...
 
 
-FAMILIES: dict[str, Family] = {"debian": linux, "freebsd": freebsd}
-_NOT_YET = {
-    "netbsd": "its loader speaks NFS version 2, which nothing here serves",
-    "openbsd": "its kernel asks bootparamd(8) for its root, which nothing here answers",
+FAMILIES: dict[str, Family] = {
+    "debian": linux,
+    "freebsd": freebsd,
+    "netbsd": netbsd,
+    "openbsd": openbsd,
 }
 
 
@@ -60,5 +61,4 @@ def unfit(release: Release, dhcp: Dhcp) -> str:
     """Why no machine can boot `release` in a lab with this DHCP; empty if one can."""
     if family := FAMILIES.get(release.os):
         return family.unfit(release, dhcp)
-    why = _NOT_YET.get(release.os)
-    return f"behunt cannot boot {release.label} over the network yet" + (f": {why}" if why else "")
+    return f"behunt cannot boot {release.label} over the network yet"

@@ -8,33 +8,30 @@ and bootp.c, stand/common/boot.c, and sys/nfs/nfs_diskless.c.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
-from behunt.errors import InstallError
 from behunt.model import Release, sha256_of
 from behunt.netboot.dnsmasq import FILES, FREEBSD
 from behunt.netboot.exports import (
     Export,
-    Served,
     dhcp_root_path,
     freebsd_fstab,
     freebsd_loader_conf,
 )
-from behunt.netboot.lab import ARCHES, Dhcp, Machine
-from behunt.netboot.nfs_faults import clients
+from behunt.netboot.lab import Dhcp, Machine
+from behunt.runners.lab import own_loader
 from behunt.runners.lab.job import JOB
 from behunt.runners.lab.root import Offer, Root, rate_of
 from behunt.runners.protocol import AT
 from behunt.runners.vm import freebsd
-from behunt.runners.vm.freebsd_disk import found
 from behunt.runners.vm.job import System
 from behunt.storage.protocol import Clone
 
 FOREIGN = True  # its programs do not run on this machine's kernel
-_KERNEL = "boot/kernel/kernel"
+_KERNEL = ("boot/kernel/kernel", "kernel")  # and the set that it is in
+_LOADERS = {name: f"boot/{name}" for name in FILES[FREEBSD].values()}
 # Its card is up, and would lose the root if rc(8) set it up anew.
 _RC_CONF = """\
 network_interfaces="lo0"
@@ -48,18 +45,7 @@ _LOADER_CONF = 'autoboot_delay="-1"\nbeastie_disable="YES"\n'
 
 def unfit(release: Release, dhcp: Dhcp) -> str:
     """Why no machine can boot `release` in a lab with this DHCP; empty if one can."""
-    if release.arch not in ARCHES:
-        return f"machines are {' or '.join(ARCHES)}, and this is for {release.arch}"
-    for client in clients(release.os, release.version):
-        if not client.versions & Served().versions:
-            old = " and ".join(str(version) for version in sorted(client.versions))
-            return f"{client.name} speaks NFS version {old}, which nothing here serves"
-    if dhcp is Dhcp.PROXY:
-        return (
-            "its loader asks for its root by DHCP, and a proxy cannot tell it: "
-            'it takes dhcp = "full" in [lab]'
-        )
-    return ""
+    return own_loader.unfit(release, dhcp, "its loader asks for its root by DHCP")
 
 
 def system(version: str) -> System:
@@ -68,26 +54,13 @@ def system(version: str) -> System:
 
 def make(release: Release, clone: Clone, place: Path) -> str:
     """Fill `place`, an empty directory; the version. Raises InstallError and HostError."""
-    trees = [Path(tree) for tree in clone.lower or (clone.root,)]
-    if not found(trees, [_KERNEL]):
-        raise InstallError(
-            f"{release.id} was installed without a kernel to boot",
-            "install the set kernel too: leave out --set, or add it (docs/sets.md)",
-        )
-    for name in FILES[FREEBSD].values():
-        for loader in found(trees, [f"boot/{name}"]):
-            shutil.copyfile(loader, place / name)
-    if not any(place.iterdir()):
-        raise InstallError(
-            f"{release.id} has no loader that boots from the network",
-            "install its own set base, as it was published: /boot/pxeboot is in there",
-        )
+    own_loader.brought(release, clone, place, _KERNEL, _LOADERS)
     return release.version
 
 
-def layered(clone: Clone, place: Path) -> Clone:
+def layered(clone: Clone, place: Path, machine: Machine) -> Clone:
     """Nothing is added: its kernel and modules are its own."""
-    del place
+    del place, machine
     return clone
 
 
@@ -97,12 +70,8 @@ def offer(machine: Machine, root: Root, place: Path, init: str = "") -> Offer:
     There is none with an `init`; process 1 is always its own. Raises InstallError where the
     release has no loader for the machine's firmware.
     """
-    loader = FILES[FREEBSD][machine.firmware]
-    if not (place / loader).exists():
-        raise InstallError(
-            f"{machine.name} boots by {machine.firmware}, and the release has no /boot/{loader}",
-            "name another machine with --machine",
-        )
+    lacking = f"the release has no /{_LOADERS[FILES[FREEBSD][machine.firmware]]}"
+    loader = own_loader.loader(FREEBSD, machine, place, lacking)
     return Offer(
         way=FREEBSD,
         last=loader,

@@ -98,8 +98,9 @@ def make(release: Release, clone: Clone, place: Path) -> str:
     return kernel.version
 
 
-def layered(clone: Clone, place: Path) -> Clone:
+def layered(clone: Clone, place: Path, machine: Machine) -> Clone:
     """With the kernel's modules, where the boot environment itself has no kernel."""
+    del machine
     kernel = place / "kernel"
     if not clone.lower or not kernel.is_dir():
         return clone

@@ -43,7 +43,7 @@ def offered(
     family = FAMILIES[made.os]
     _check(made, servers)
     with (
-        servers.nfs.shared(family.layered(clone, place), machine.name) as share,
+        servers.nfs.shared(family.layered(clone, place, machine), machine.name) as share,
         Tree(share.host) as tree,
     ):
         offer = family.offer(machine, Root(share.server, share.path), place, init)
