@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from behunt.runners.vm import disklabel
+from behunt.runners.vm.disklabel import DEDICATED, NETBSD
 from behunt.runners.vm.gpt import SECTOR
 
 MBR = b"mbr!" * 128
@@ -19,14 +20,19 @@ CYLINDER = 63 * 64
 
 
 @pytest.fixture
-def image(tmp_path: Path) -> Path:
+def root(tmp_path: Path) -> Path:
     with (tmp_path / "root").open("wb") as root:
         root.truncate(5 << 20)
         root.seek(8192)
         root.write(b"a superblock")
         root.seek(3 << 20)
         root.write(b"a file")
-    disklabel.write(tmp_path / "image", tmp_path / "root", MBR, BOOT)
+    return tmp_path / "root"
+
+
+@pytest.fixture
+def image(tmp_path: Path, root: Path) -> Path:
+    disklabel.write(tmp_path / "image", root, MBR, BOOT)
     return tmp_path / "image"
 
 
@@ -92,6 +98,42 @@ def test_each_label_is_one_to_a_kernel(cylinders: int, root: int) -> None:
     assert struct.unpack_from("<H", label, 138) == (8,)
     raw = struct.unpack_from("<II", label, 148 + 2 * 16)
     assert raw == (size, 63)
+
+
+def test_a_netbsd_finds_its_slice_and_the_whole_disk(tmp_path: Path, root: Path) -> None:
+    """Looked for as its kernel does (sys/kern/subr_disk_mbr.c): magic, count, checksum."""
+    disklabel.write(tmp_path / "image", root, MBR, BOOT, NETBSD)
+    columns = "NR,START,SECTORS,TYPE,SCHEME"
+    shown = told("partx", "--raw", "--noheadings", "--output", columns, tmp_path / "image")
+    assert shown.splitlines() == [
+        f"1 63 {3 * CYLINDER - 63} 0xa9 dos",
+        "5 63 10240 0x7 netbsd",
+    ]
+    label = (tmp_path / "image").read_bytes()[64 * SECTOR :][:404]
+    assert struct.unpack_from("<I", label)[0] == struct.unpack_from("<I", label, 132)[0]
+    assert struct.unpack_from("<H", label, 138) == (16,)
+    assert disklabel.checksum(label) == 0
+    assert struct.unpack_from("<I", label, 60) == (3 * CYLINDER,)
+    size, offset = 3 * CYLINDER, 63
+    parts = [struct.unpack_from("<IIIB", label, 148 + 16 * n) for n in range(16)]
+    assert parts[:4] == [(10240, 63, 0, 7), (0,) * 4, (size - offset, 63, 0, 0), (size, 0, 0, 0)]
+    assert set(parts[4:]) == {(0, 0, 0, 0)}
+
+
+def test_a_dedicated_disk_is_its_boot_program_s_from_the_first_sector(
+    tmp_path: Path, root: Path
+) -> None:
+    disklabel.write(tmp_path / "image", root, b"", BOOT, DEDICATED)
+    made = (tmp_path / "image").read_bytes()
+    assert made[:SECTOR] == BOOT[:SECTOR]
+    assert made[2 * SECTOR : disklabel.BOOT] == BOOT[2 * SECTOR :]
+    assert made[8192:].startswith(b"a superblock")
+    shown = told("fdisk", "--list", "--type", "bsd", tmp_path / "image")
+    rows = [line.split() for line in shown.splitlines() if line[:2] in {"a ", "c "}]
+    assert [row[:4] for row in rows] == [
+        ["a", "0", "10239", "10240"],
+        ["c", "0", str(3 * CYLINDER - 1), str(3 * CYLINDER)],
+    ]
 
 
 def test_what_a_bios_cannot_reach_is_refused(tmp_path: Path) -> None:

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import pty
 import re
-import signal
 import subprocess
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from waiting_machine import a_run, filled
 
 from behunt import catalogue
 from behunt.model import Release
 from behunt.runners import runners
 from behunt.runners.job import attempt
-from behunt.runners.vm import exchange_disk, freebsd
+from behunt.runners.vm import freebsd
 from behunt.runners.vm.eras import hardware_of
-from behunt.runners.vm.exchange_disk import File
-from behunt.runners.vm.job import FREEBSD, System, job, waiting
+from behunt.runners.vm.job import FREEBSD
 from behunt.runners.vm.machine import Firmware
 from behunt.storage.home import Home
 
@@ -30,7 +26,7 @@ def release(version: str, arch: str = "amd64") -> Release:
 
 
 def oldest_arch(version: str) -> Release:
-    return release(version, "i386" if version.startswith(("4.", "5.")) else "amd64")
+    return release(version, "i386" if version[:2] in {"2.", "3.", "4.", "5."} else "amd64")
 
 
 def settings(text: str) -> dict[str, str]:
@@ -43,6 +39,8 @@ def settings(text: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("version", "root", "exchange"),
     [
+        ("2.2.8", "/dev/wd0a", "/dev/rwd1"),
+        ("3.5.1", "/dev/wd0a", "/dev/rwd1"),
         ("4.11", "/dev/ad0s1a", "/dev/ad1"),
         ("7.0", "/dev/ad0s1a", "/dev/ad1"),
         ("7.1", "/dev/ad0p1", "/dev/ad1"),
@@ -93,6 +91,12 @@ def test_its_network_card_is_asked_for_by_name_where_it_must(
     assert setting in settings(files["etc/rc.conf.local"]).items()
 
 
+def test_without_a_dhcp_client_there_is_no_network() -> None:
+    files = freebsd.console(hardware_of(release("3.5", "i386")), "3.5")
+    assert "ifconfig" not in files["etc/rc.conf.local"]
+    assert settings(files["etc/rc.conf.local"])["dumpdev"] == "NO"
+
+
 def test_device_nodes_are_made_where_the_kernel_makes_none() -> None:
     """By the release's own MAKEDEV, before the job, and before somebody logs in."""
     hardware = hardware_of(release("4.11", "i386"))
@@ -103,12 +107,14 @@ def test_device_nodes_are_made_where_the_kernel_makes_none() -> None:
     assert "etc/rc.local" not in freebsd.console(hardware, "5.0")
 
 
-@pytest.mark.parametrize(("version", "arch"), [("13.2", "amd64"), ("4.11", "i386")])
+@pytest.mark.parametrize(
+    ("version", "arch"), [("13.2", "amd64"), ("4.11", "i386"), ("2.2.8", "i386")]
+)
 def test_the_scripts_are_of_any_shell(version: str, arch: str) -> None:
     one = release(version, arch)
     files = dict(freebsd.configured(hardware_of(one), freebsd.system(version), version))
     first, _, files["etc/rc.local"] = files["etc/rc.local"].rpartition("all)\n")
-    assert bool(first) == (version == "4.11")
+    assert bool(first) == (arch == "i386")
     for name in ("etc/rc.local", "behunt/.init", "etc/rc.conf.local"):
         for shell in (["dash", "-n"], ["yash", "-o", "posixlycorrect", "-n"]):
             subprocess.run(shell, input=files[name], text=True, check=True)
@@ -147,6 +153,7 @@ def test_who_sits_there_finds_no_job() -> None:
 @pytest.mark.parametrize(
     ("version", "output", "initial"),
     [
+        ("2.2.8", "/dev/cuaa1", "/dev/cuaia1"),
         ("4.0", "/dev/cuaa1", "/dev/cuaia1"),
         ("5.5", "/dev/cuaa1", "/dev/cuaia1"),
         ("6.0", "/dev/cuad1", "/dev/cuad1.init"),
@@ -180,10 +187,8 @@ def test_the_recipe_is_that_of_what_is_made() -> None:
 @pytest.mark.parametrize(
     ("os", "version", "says"),
     [
-        ("freebsd", "2.2.8", "FreeBSD before 4.0 has other drivers"),
-        ("freebsd", "3.5.1", "FreeBSD before 4.0 has other drivers"),
-        ("openbsd", "7.4", "cannot make a disk that openbsd 7.4 boots from"),
-        ("netbsd", "10.1", "cannot make a disk that netbsd 10.1 boots from"),
+        ("freebsd", "2.1.7", "FreeBSD before 2.2 reads no boot.config"),
+        ("dragonfly", "6.4.0", "cannot make a disk that dragonfly 6.4.0 boots from"),
         ("omnios", "r151054", "cannot make a disk that omnios r151054 boots from"),
     ],
 )
@@ -195,7 +200,7 @@ def test_what_cannot_be_booted_is_refused_with_a_reason(
 
 
 def test_the_oldest_that_can_be_booted_and_one_without_a_number() -> None:
-    assert freebsd.unfit(release("4.0", "i386")) == ""
+    assert freebsd.unfit(release("2.2.0", "i386")) == ""
     latest = replace(release("15.0"), version="CURRENT")
     assert freebsd.unfit(latest) == ""
     assert freebsd.system(latest.version) == FREEBSD
@@ -244,15 +249,14 @@ def like_freebsd(tmp_path: Path) -> Path:
     )
 
 
-@pytest.fixture
-def like_freebsd_4(tmp_path: Path) -> Path:
-    """Its tar(1) is GNU's, and its od(1) has no options of POSIX."""
+def like_freebsd_4(tmp_path: Path, asked: str, told: str) -> Path:
+    """Its tar(1) is GNU's, its od(1) has no options of POSIX, its date(1) is `asked` and `told`."""
     return filled(
         tmp_path,
         {
             "date": f"""case $* in
-                "-r 1795287451 +%Y%m%d%H%M.%S") exec /bin/date -u -d @$2 $3 ;;
-                202611211857.31) ;;
+                "-r 1795287451 {asked}") exec /bin/date -u -d @$2 $3 ;;
+                "{told}") ;;
                 *) exit 1 ;;
             esac
             echo set >{tmp_path}/clock""",
@@ -263,86 +267,21 @@ def like_freebsd_4(tmp_path: Path) -> Path:
     )
 
 
-def filled(tmp_path: Path, own: Mapping[str, str]) -> Path:
-    programs = {
-        "hostname": f'echo "$1" >{tmp_path}/hostname',
-        "setsid": "echo there is none; exit 1",
-        "sync": ":",
-    }
-    directory = tmp_path / "bin"
-    directory.mkdir()
-    for name, script in {**programs, **own}.items():
-        (directory / name).write_text(f"#!/bin/sh\n{script}\n")
-        (directory / name).chmod(0o755)
-    return directory
-
-
 @pytest.mark.parametrize("shell", [["dash"], ["yash", "-o", "posixlycorrect"]], ids="-".join)
 def test_a_run_goes_as_it_should(tmp_path: Path, like_freebsd: Path, shell: list[str]) -> None:
     """From the first word on the console to the archive on the disk."""
     a_run(tmp_path, like_freebsd, shell, FREEBSD)
 
 
-def test_a_run_goes_as_it_should_in_freebsd_4(tmp_path: Path, like_freebsd_4: Path) -> None:
-    a_run(tmp_path, like_freebsd_4, ["dash"], freebsd.system("4.11"))
+@pytest.mark.parametrize(
+    ("version", "asked", "told"),
+    [
+        ("4.11", "+%Y%m%d%H%M.%S", "202611211857.31"),
+        ("2.2.8", "+%y%m%d%H%M.%S", "-n 2611211857.31"),  # its date(1) knows no centuries
+    ],
+)
+def test_a_run_goes_as_it_should_in_old_ones(
+    tmp_path: Path, version: str, asked: str, told: str
+) -> None:
+    a_run(tmp_path, like_freebsd_4(tmp_path, asked, told), ["dash"], freebsd.system(version))
     assert (tmp_path / "clock").read_text() == "set\n"
-
-
-def a_run(tmp_path: Path, programs: Path, shell: list[str], system: System) -> None:
-    (console, its), (output, prints) = pty.openpty(), pty.openpty()
-    names = {system.console: os.ttyname(its)}
-    for device in (system.output, system.initial):
-        here = tmp_path / Path(device).name
-        here.symlink_to(os.ttyname(prints))
-        names[device] = str(here)
-    at, disk = tmp_path / "behunt", tmp_path / "vtbd1"
-
-    def placed(script: str) -> str:
-        for name, here in sorted({**names, "/behunt": str(at)}.items(), reverse=True):
-            script = re.sub(rf"(?<![\w/]){re.escape(name)}(?![\w.])", here, script)
-        return script.replace("PATH=", f"PATH={programs}:", 1)
-
-    test = b"#!/bin/sh\ncat words\necho said\nmkdir $OUT/d\ncp words $OUT/d/kept\nexit 3\n"
-    env = {"PATH": "/usr/bin:/bin", "OUT": "/behunt/out"}
-    script = job(system, ["./t"], env, "/behunt/test", run="1f", hostname="h", directories=["out"])
-    files = [
-        File(".job", placed(script).encode(), 0o755),
-        File("test/t", test, 0o755),
-        File("test/words", b"words\n" * 3000),
-    ]
-    exchange_disk.write(disk, files, 5 << 20)
-    running = subprocess.Popen([*shell, "-c", placed(waiting(system, str(disk)))])
-    try:
-        assert heard(console, b"ready\r\n").endswith(b"behunt: ready\r\n")
-        os.write(console, b"\n")
-        assert heard(console, b"ready\r\n").endswith(b"behunt: ready\r\n")
-        os.write(console, b"1795287451 1\n")
-        printed = heard(output, b"said\n")
-        told = heard(console, b"done\r\n").decode().splitlines()
-        assert running.wait(60) == -signal.SIGKILL
-    finally:
-        running.kill()
-        running.wait()
-        for terminal in (console, its, output, prints):
-            os.close(terminal)
-    assert printed == b"words\n" * 3000 + b"said\n"
-    assert [line.partition("1f ")[2].split()[0] for line in told] == [
-        "kernel",
-        "started",
-        "exit",
-        "done",
-    ]
-    assert (tmp_path / "hostname").read_text() == "h\n"
-    (tmp_path / "back").mkdir()
-    found = exchange_disk.read(disk, tmp_path / "back")
-    assert found.whole
-    assert found.left_out == ()
-    assert (tmp_path / "back/out/d/kept").read_bytes() == b"words\n" * 3000
-    assert (tmp_path / "back/.told").read_text().splitlines()[-1] == "exit 3"
-
-
-def heard(terminal: int, last: bytes) -> bytes:
-    said = b""
-    while not said.endswith(last):
-        said += os.read(terminal, 4096)
-    return said

@@ -1,6 +1,6 @@
 """The disk that a FreeBSD machine before 7.1 boots from, read by others and started by a BIOS.
 
-No FreeBSD runs here. What stands for its boot programs are three small ones that do as those do.
+No FreeBSD runs here. What stands for its boot programs are small ones that do as those do.
 """
 
 from __future__ import annotations
@@ -38,13 +38,19 @@ MBR = bytes.fromhex(
 # Like boot1: read the slice's first 16 sectors to 0x8c00 by their number (ah=42h, the request is
 # at 0x7d80), and start boot2, if the label in the second is whole: both its magic numbers, and
 # nothing left when all of its 138 words are combined.
+CHECKED = bytes.fromhex(
+    "be008e 668b04 663b8484 00 751d 663d57455682 7515"
+    "31c0 b98a00 3304 83c602 e2f9 85c0 7505  ea00900000 ebfe"
+)
 BOOT1 = (
-    bytes.fromhex(
-        "1e 668b4408 66a3887d be807d b442 b280 cd13  be008e 668b04 663b8484 00 751d"
-        "663d57455682 7515  31c0 b98a00 3304 83c602 e2f9 85c0 7505  ea00900000 ebfe"
-    ).ljust(0x180, b"\0")
+    (bytes.fromhex("1e 668b4408 66a3887d be807d b442 b280 cd13") + CHECKED).ljust(0x180, b"\0")
     + bytes.fromhex("1000 1000 008c 0000").ljust(16, b"\0")
 ).ljust(510, b"\0") + b"\x55\xaa"
+# Like the one of biosboot: nobody has been here before. It has the disk to itself, reads them by
+# cylinder, head and sector (ah=2), and has a table of partitions that means that.
+DEDICATED1 = (
+    bytes.fromhex("31c0 8ed8 8ec0 8ed0 bc007c fc bb008c b90100 ba8000 b81002 cd13") + CHECKED
+).ljust(0x1EE, b"\0") + bytes.fromhex("80000100 a5ffffff 00000000 50c30000 55aa")
 # Say what stands at 0x9060, wait for a byte; do it again if that ended a line, or else say what
 # stands at 0x9080 and power off. In front of it is room for the label.
 BOOT2 = (
@@ -54,10 +60,11 @@ BOOT2 = (
         "baf803 be8090 ac 84c0 7403 ee ebf8  ba0406 b80020 ef ebfe"
     ).ljust(0x60, b"\0")
     + b"behunt: ready\n".ljust(0x20, b"\0")
-    + b"it was told the time\n\0"
+    + b"it was told the time\n\0/boot.config\0"
 )
 LOADER = {"boot/mbr": MBR, "boot/loader": b"loader"}
 APART = {**LOADER, "boot/boot1": BOOT1, "boot/boot2": BOOT2.ljust(15 * 512, b"\2")}
+DEDICATED = {"usr/mdec/boot1": DEDICATED1, "usr/mdec/boot2": BOOT2.ljust(15 * 512, b"\2")}
 WHOLE = {**LOADER, "boot/boot": BOOT1 + BOOT2.ljust(15 * 512, b"\2")}
 
 
@@ -69,6 +76,7 @@ def world(root: Path, version: str, boot: Mapping[str, bytes]) -> Path:
     freebsd_world(root, version)
     (root / "dev").mkdir()
     for name, content in boot.items():
+        (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_bytes(content)
     kernel_file(root / release(version).trait("kernel_path").lstrip("/"), version)
     return root
@@ -139,9 +147,30 @@ def test_who_sits_there_finds_a_login_and_devices(tmp_path: Path) -> None:
         assert same(disk, f"etc/{name}", tmp_path / "wanted")
 
 
-def superblock(disk: Path) -> bytes:
+@pytest.fixture(scope="module")
+def dedicated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make(tmp_path_factory.mktemp("dedicated"), "2.2.8", DEDICATED)
+
+
+def test_before_4_0_the_disk_is_all_boot_programs_and_root(dedicated: Path, tmp_path: Path) -> None:
+    """GRUB reads it without any table."""
+    own = b"".join(DEDICATED.values())
+    with dedicated.open("rb") as image:
+        boot = image.read(disklabel.BOOT)
+    assert (boot[:512], boot[1024:]) == (own[:512], own[1024:])
+    files = freebsd.configured(hardware_of(release("2.2.8")), freebsd.system("2.2.8"), "2.2.8")
+    for name in ("kernel", "etc/fstab", "boot.config", "behunt/.init"):
+        wanted = dedicated.parents[1] / "world" / name
+        if name in files:
+            wanted = tmp_path / "wanted"
+            wanted.write_text(files[name])
+        command = ["grub-fstest", str(dedicated), "cmp", f"(loop0)/{name}", str(wanted)]
+        assert subprocess.run(command, check=False).returncode == 0, name
+
+
+def superblock(disk: Path, start: int = START) -> bytes:
     with disk.open("rb") as image:
-        image.seek(START + 8192)
+        image.seek(start + 8192)
         return image.read(1376)
 
 
@@ -172,14 +201,14 @@ def test_a_kernel_of_then_finds_a_file_system_of_its_kind(disk: Path) -> None:
         assert image.read(1376) == first
 
 
-def devices(disk: Path) -> set[int]:
+def devices(disk: Path, start: int = START, kind: int = 0o02) -> set[int]:
     """Of the device nodes in the first group, as their inodes have them (sys/ufs/ufs/dinode.h)."""
-    first = superblock(disk)
+    first = superblock(disk, start)
     with disk.open("rb") as image:
-        image.seek(START + number(first, 16) * number(first, 52))
+        image.seek(start + number(first, 16) * number(first, 52))
         table = image.read(number(first, 184) * 128)
     inodes = [table[at : at + 128] for at in range(0, len(table), 128)]
-    return {number(i, 40) for i in inodes if i[1] >> 4 == 0o02 and number(i, 0)}
+    return {number(i, 40) for i in inodes if i[1] >> 4 == kind and number(i, 0)}
 
 
 def test_its_devices_have_the_numbers_of_its_kernel(disk: Path, tmp_path: Path) -> None:
@@ -188,18 +217,26 @@ def test_its_devices_have_the_numbers_of_its_kernel(disk: Path, tmp_path: Path) 
     assert devices(make(tmp_path, "5.0", WHOLE)) == set()
 
 
+def test_wd_had_block_devices_which_had_a_number_of_their_own(dedicated: Path) -> None:
+    """3 and 0 are those of sys/i386/conf/majors.i386; to mount takes a block device."""
+    assert devices(dedicated, start=0) == {0, 2 << 8 | 2, 3 << 8}
+    assert devices(dedicated, start=0, kind=0o06) == {0}
+
+
 @pytest.mark.parametrize(
-    ("boot", "says"),
+    ("version", "boot", "says"),
     [
-        (LOADER, "nothing to boot from: no /boot/mbr and /boot/loader and /boot/boot"),
-        ({**LOADER, "boot/boot": bytes(8193)}, "have 8193 bytes, and there is room for 8192"),
+        ("3.5.1", LOADER, "nothing to boot from: no /usr/mdec/boot1 and /usr/mdec/boot2"),
+        ("5.4", LOADER, "nothing to boot from: no /boot/mbr and /boot/loader and /boot/boot"),
+        ("2.2.0", {name: bytes(512) for name in DEDICATED}, "read no boot.config, so nothing"),
+        ("5.4", {**LOADER, "boot/boot": bytes(8193)}, "have 8193 bytes, and there is room for"),
     ],
 )
 def test_what_nothing_boots_is_refused(
-    tmp_path: Path, boot: Mapping[str, bytes], says: str
+    tmp_path: Path, version: str, boot: Mapping[str, bytes], says: str
 ) -> None:
     with pytest.raises(InstallError, match=says):
-        make(tmp_path, "5.4", boot)
+        make(tmp_path, version, boot)
 
 
 def published(tmp_path: Path, version: str, boot: Mapping[str, bytes]) -> Path:
@@ -220,7 +257,9 @@ def said(lab: Lab, version: str, words: Path) -> str:
     return Path(trial.log).read_text()
 
 
-@pytest.mark.parametrize(("version", "boot"), [("4.11", APART), ("5.4", WHOLE)])
+@pytest.mark.parametrize(
+    ("version", "boot"), [("2.2.8", DEDICATED), ("4.11", APART), ("5.4", WHOLE)]
+)
 def test_a_bios_starts_it_and_it_is_resumed(
     tmp_path: Path, version: str, boot: Mapping[str, bytes]
 ) -> None:

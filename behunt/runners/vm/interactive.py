@@ -1,6 +1,6 @@
 """A machine to sit at, whose console is a terminal.
 
-The root of a Linux is the clone itself, by 9p; that of a FreeBSD is on a disk made of it.
+The root of a Linux is the clone itself, by 9p; that of a BSD is on a disk made of it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from behunt.hosts.dialogue import Row
 from behunt.hosts.sandbox import Sandbox, overlay_options
 from behunt.hosts.transcript import Transcript
 from behunt.model import Release
-from behunt.runners.vm import accel, eras, firmware, freebsd, linux, made, seat
+from behunt.runners.vm import accel, eras, firmware, freebsd, linux, made, netbsd, seat
 from behunt.runners.vm.initrd import initrd, needed
 from behunt.runners.vm.machine import (
     Disk,
@@ -34,7 +34,7 @@ from behunt.runners.vm.qemu_args import qemu_args
 from behunt.runners.vm.running import MONITOR, SERIAL, Running
 from behunt.storage.protocol import Clone
 
-_FROM_DISK = "freebsd"
+_FROM_DISK = {"freebsd": freebsd, "netbsd": netbsd}
 _NEEDED = ("virtio_pci", "9pnet_virtio", "9p")
 # The last line of a panic, in every kernel since 2.2 (kernel/panic.c).
 LOST = Row(regex=r"Rebooting in \d+ seconds?\.\.", reached="panicked")
@@ -65,11 +65,11 @@ def unfit(release: Release, *, in_place: bool = False) -> str:
     """Why `release` cannot be booted to sit at; empty if it can."""
     if KERNELS.get(release.os) == "Linux":
         return eras.unfit(release)
-    if release.os != _FROM_DISK:
+    if release.os not in _FROM_DISK:
         return f"only Linux mounts its root by 9p, and no disk is made that {release.os} boots from"
     if in_place:
         return "it boots from a copy, so what is changed there cannot stay: leave out --in-place"
-    return eras.unfit(release) or freebsd.unfit(release)
+    return eras.unfit(release) or _FROM_DISK[release.os].unfit(release)
 
 
 @contextlib.contextmanager
@@ -81,7 +81,7 @@ def started(
     `machines` is where fetched kernels are kept, `scratch` an empty directory. Raises HostError,
     and InstallError where there is no kernel.
     """
-    foreign = release.os == _FROM_DISK
+    foreign = release.os in _FROM_DISK
     if foreign:
         machine = _from_disk(release, clone, order, scratch)
     else:
@@ -103,7 +103,8 @@ def started(
 def _from_disk(release: Release, clone: Clone, order: Order, scratch: Path) -> Machine:
     place = scratch / "machine"
     place.mkdir()
-    freebsd.make_seat(release, clone, ordered(eras.hardware_of(release), order), place)
+    era = ordered(eras.hardware_of(release), order)
+    _FROM_DISK[release.os].make_seat(release, clone, era, place)
     hardware = made.read(place).hardware
     return Machine(
         name=order.hostname,
