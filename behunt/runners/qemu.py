@@ -19,7 +19,6 @@ from pathlib import Path, PurePosixPath
 
 from behunt.errors import ConsoleError, HostError
 from behunt.hosts.confined import Confined
-from behunt.hosts.dialogue import Row
 from behunt.hosts.local import LocalHost
 from behunt.hosts.protocol import Host, Sink
 from behunt.hosts.transcript import Transcript
@@ -31,7 +30,7 @@ from behunt.runners.vm.consoles import deaths
 from behunt.runners.vm.course import BOOT, BOOTS, EMULATED, boot
 from behunt.runners.vm.families import FAMILIES, Family
 from behunt.runners.vm.guest import Guest
-from behunt.runners.vm.job import MARK, READY
+from behunt.runners.vm.job import READY, WAITS
 from behunt.runners.vm.machine import Disk, Firmware, Hardware, Machine, Nic
 from behunt.runners.vm.qemu_args import Emulator, qemu_args
 from behunt.runners.vm.running import MONITOR, OUTPUT, SERIAL, Running
@@ -40,7 +39,6 @@ from behunt.storage.protocol import Clone
 
 _ROOM = 1 << 30  # bytes of the exchange disk; sparse
 _MEMORY, _DISK = "memory", "root.qcow2"  # of a kept state
-_WAITS = Row(text=f"{MARK} {READY}", reached=READY)
 _ANSWER = 30.0  # seconds until a machine that is resumed says that it is there
 
 
@@ -181,7 +179,7 @@ class _Booting:
         LocalHost().run([*create, "-b", str(self.place / made.ROOT), str(disk)], check=True)
         root = Disk(PurePosixPath(disk), self.hardware.disk, "qcow2")
         with self._running(self._machine(root, exchange), place, console, None) as running:
-            boot(running, self.patience)
+            boot(running, self.family.system(self.made.version), self.patience)
             running.save(str(place / _MEMORY))
 
     def _resumed(self, state: Path, directory: Path, exchange: Path, sink: Sink | None) -> Running:
@@ -257,7 +255,7 @@ def _asked(running: Running) -> None:
     deadline = time.monotonic() + _ANSWER
     running.monitor.go_on()
     running.console.send(b"\n", deadline)
-    if (end := running.console.play([_WAITS], deadline)).state != READY:
+    if (end := running.console.play([WAITS], deadline)).state != READY:
         raise ConsoleError(f"what was kept is no good: {end.reason}")
 
 

@@ -79,11 +79,12 @@ def ordered(keyring: Path | None = None, version: str = "7.7", *sets: str) -> Or
 
 def test_the_usual_sets_in_the_order_of_the_installer(seven: Path, ours: Keys) -> None:
     found = read(OPENBSD, ordered(ours.public), seven)
-    assert [one.name for one in found] == ["bsd", "base", "comp", "man"]
-    assert [one.pieces[0].path for one in found] == ["bsd", "base77.tgz", "comp77.tgz", "man77.tgz"]
-    assert [one.file for one in found] == ["bsd", "", "", ""], "a kernel is no archive"
+    assert [one.name for one in found] == ["bsd", "bsd.rd", "base", "comp", "man"]
+    files = ["bsd", "bsd.rd", "base77.tgz", "comp77.tgz", "man77.tgz"]
+    assert [one.pieces[0].path for one in found] == files
+    assert [one.file for one in found] == ["bsd", "bsd.rd", "", "", ""], "a kernel is no archive"
     wanted = run("sha256sum", seven / "base77.tgz").split()[0].decode()
-    assert found[1].pieces[0].digests == (("sha256", wanted),)
+    assert found[2].pieces[0].digests == (("sha256", wanted),)
 
 
 def test_sets_are_unpacked_in_one_order_however_they_were_named(seven: Path, ours: Keys) -> None:
@@ -218,7 +219,7 @@ def test_older_releases_have_a_list_that_nobody_signed(
     directory = openbsd(tmp_path / version, version, lists=lists)
     order = ordered(version=version)
     found = read(OPENBSD, order, directory)
-    assert [one.name for one in found] == ["bsd", "base", "etc", "comp", "man"]
+    assert [one.name for one in found] == ["bsd", "bsd.rd", "base", "etc", "comp", "man"]
     assert {name for one in found for name, _ in one.pieces[0].digests} == {algorithm}
     (note,) = OPENBSD.vouch(order, found, texts(OPENBSD, order, directory))
     assert f"openbsd {version} was never signed" in note

@@ -99,7 +99,7 @@ def test_a_network_is_the_hosts_or_the_jails_own(behunt: Behunt) -> None:
 
 def test_another_operating_system_says_what_is_missing(behunt: Behunt) -> None:
     executable(behunt.place / "test.sh", "true")
-    words = ("bisect", "--os", "freebsd", "--from", "3.4", "--to", "3.5", "test.sh")
+    words = ("bisect", "--os", "freebsd", "--from", "2.0.5", "--to", "2.1.0", "test.sh")
     said = behunt.fails(1, *words, says="FreeBSD")
     assert "a virtual machine that boots" in said
     assert not (behunt.home / "be").exists()

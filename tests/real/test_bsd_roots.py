@@ -82,7 +82,7 @@ def test_openbsd_with_the_content_of_etc_inside_base(
     assert (root / "bsd").read_bytes() == kernel("OpenBSD", version)
     assert (root / "bsd").stat().st_mode & 0o077 == 0
     assert build.notes == ()
-    assert build.recipe == f"sets bsd base comp man of openbsd-{version}-amd64"
+    assert build.recipe == f"sets bsd bsd.rd base comp man of openbsd-{version}-amd64"
     assert build.origins[0][0] == f"{mirror}/pub/OpenBSD/{version}/amd64/SHA256.sig"
 
 

@@ -252,7 +252,7 @@ def ran(lab: Lab, version: str, tmp_path: Path) -> str:
     test = Test("t", ("./words",), files=(TestFile("words", words),))
     trial = answer(lab, release(version), test).trial
     assert trial.outcome is Outcome.BROKEN
-    assert trial.reason == "the test never started: did not boot: it powered off"
+    assert trial.why == "the test never started: did not boot: it powered off"
     said = Path(trial.log).read_text()
     assert "it was told the time" in said
     return said
@@ -311,7 +311,7 @@ def test_a_machine_that_does_not_come_up_is_told_with_its_console(
     with opened(home.path, "qemu", settings=settings) as lab:
         trial = answer(lab, release("12.4"), Test("t", ("true",))).trial
         assert trial.outcome is Outcome.BROKEN
-        assert trial.reason == "the test never started: did not boot: it powered off"
+        assert trial.why == "the test never started: did not boot: it powered off"
         assert "cannot find k" in Path(trial.log).read_text()
         assert kept(lab, "12.4")[1] == []
 

@@ -30,7 +30,7 @@ def deaths(os: str, *, up: bool = False, reboots: bool = False) -> tuple[Row, ..
 
 def dialogue(os: str, name: str) -> tuple[Row, ...]:
     """The dialogue `name` of the system `os`, its own rows first. Raises CatalogueError."""
-    rows = (*_tables(os).get(name, ()), *_tables(_ANY).get(name, ()))
+    rows = tuple(row for of in dict.fromkeys([os, _ANY]) for row in _tables(of).get(name, ()))
     if not rows:
         raise CatalogueError(
             f"there is no dialogue {name} for {os}", f"add rows [[{name}]] to consoles/{os}.toml"

@@ -11,7 +11,8 @@ from behunt.errors import ConsoleError
 from behunt.hosts.console import ENDED, Reached
 from behunt.hosts.dialogue import Row
 from behunt.hosts.protocol import Completed
-from behunt.runners.vm.job import DONE, MARK, READY
+from behunt.runners.vm.by_hand import LOGIN, begin, prompts
+from behunt.runners.vm.job import DONE, MARK, READY, WAITS, System
 from behunt.runners.vm.started import Started
 
 BOOT = 180.0  # seconds until a machine waits for its job
@@ -22,7 +23,6 @@ _BACK = 300.0  # seconds until it has put what came of it on the disk
 _GONE = 10.0  # seconds until QEMU has told why it ended
 _LAST_WORDS = 2.0  # seconds for what follows a panic; most machines have gone down before
 _PANICKED = "panicked"
-_WAITS = Row(text=f"{MARK} {READY}", reached=READY)
 _WORDS = {
     word.split()[0]: word
     for word in ("kernel [^\n]*\n", "started", "failed [^\n]*\n", "exit \\d+\\D", DONE, "overfull")
@@ -55,15 +55,21 @@ class Came:
     screen: str = ""
 
 
-def boot(running: Started, patience: float = BOOT) -> None:
-    """Let it run until it waits for its job. Raises ConsoleError, which says why it does not."""
+def boot(running: Started, system: System, patience: float = BOOT) -> None:
+    """Let it run until it waits for its job, which is begun by hand where it shows a login.
+
+    Raises ConsoleError, which says why it does not, and what it has shown last.
+    """
     running.monitor.go_on()
     if running.resumed:
         return
-    up = running.console.play([_WAITS], time.monotonic() + patience)
+    deadline = time.monotonic() + patience
+    up = running.console.play([WAITS, *prompts(system.os)], deadline)
+    if up.state == LOGIN:
+        up = begin(running.console, system, deadline)
     if up.state != READY:
         went, lost = _gone(running, up)
-        raise ConsoleError(_why(Came(end=up, went=went, lost=lost)))
+        raise ConsoleError(_why(Came(end=up, went=went, lost=lost)), up.screen)
 
 
 def _gone(running: Started, end: Reached) -> tuple[str, str]:
@@ -80,11 +86,17 @@ class Course:
     """One run. `number` marks what its job tells; the machine may boot so many times in it."""
 
     def __init__(
-        self, running: Started, number: str, boots: int = 1, patience: float = BOOT
+        self,
+        running: Started,
+        system: System,
+        number: str,
+        boots: int = 1,
+        patience: float = BOOT,
     ) -> None:
         self.came = Came()
         self._patience = patience
         self._running = running
+        self._system = system
         self._boots = boots
         self._booted = 0
         self._began = self._deadline = 0.0
@@ -92,12 +104,12 @@ class Course:
             Row(regex=f"{MARK} {number} {word}", reached=name) for name, word in _WORDS.items()
         ]
         if boots > 1:
-            self._rows.append(_WAITS)
+            self._rows += [WAITS, *prompts(system.os)]
 
     def follow(self, timeout: float) -> Came:
         """Let the machine do its job, and cut its power. Raises HostError."""
         try:
-            boot(self._running, self._patience)
+            boot(self._running, self._system, self._patience)
             self._let_go()
             self._ran(timeout)
             self._running.end()
@@ -124,6 +136,8 @@ class Course:
 
     def _goes_on(self, seen: Reached, timeout: float) -> bool:
         """Whether more is to come after this."""
+        if seen.state == LOGIN:
+            seen = begin(self._running.console, self._system, self._deadline)
         if seen.state == READY and self._booted < self._boots:
             self._let_go()
             return True
@@ -172,7 +186,8 @@ def completed(argv: Sequence[str], came: Came, said: Mapping[str, str]) -> Compl
     if came.timed_out:
         return replace(done, code=-9, timed_out=True)
     if not came.started and "started" not in said:
-        return replace(done, code=127, started=False, failure=f"did not boot: {_why(came)}")
+        failure = f"did not boot: {_why(came)}\n{came.screen}".rstrip()
+        return replace(done, code=127, started=False, failure=failure)
     return replace(done, panic="" if came.endless or came.lost else _panic(came))
 
 

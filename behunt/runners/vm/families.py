@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from behunt.model import Release
-from behunt.runners.vm import freebsd, linux
+from behunt.runners.vm import freebsd, linux, netbsd, openbsd_disk
 from behunt.runners.vm.job import System
 from behunt.runners.vm.machine import Boot, Hardware
 from behunt.storage.protocol import Clone
@@ -42,4 +42,9 @@ class Family(Protocol):
         ...
 
 
-FAMILIES: dict[str, Family] = {"debian": linux, "freebsd": freebsd}
+FAMILIES: dict[str, Family] = {
+    "debian": linux,
+    "freebsd": freebsd,
+    "netbsd": netbsd,
+    "openbsd": openbsd_disk,
+}

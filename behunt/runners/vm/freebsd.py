@@ -27,6 +27,7 @@ _DEVFS = (5, 0)
 _TTYCREATE = (6, 0)  # devices with .init
 _UART = (8, 0)  # from where on serial ports are those of uart(4)
 _JOB = f"{AT}/.init"
+_TTYS = "etc/ttys"
 # name, "getty", type, then off, on or onifconsole, and the rest; ttyu of uart(4), ttyd of sio(4)
 _PORT = re.compile(r'^(tty[ud]0[ \t]+"[^"]*"[ \t]+\S+)[ \t].*$', re.MULTILINE)
 _SYNCDHCP = 'ifconfig_DEFAULT="SYNCDHCP"\n'
@@ -95,9 +96,7 @@ def make(release: Release, clone: Clone, hardware: Hardware, place: Path) -> Non
 
 def make_seat(release: Release, clone: Clone, hardware: Hardware, place: Path) -> None:
     """As `make`, of a machine that has no job: somebody logs in on its console."""
-    ttys = with_getty(ffs.text(ffs.trees(clone), "etc/ttys"))
-    files = {**console(hardware, release.version), "etc/ttys": ttys}
-    _make(release, clone, hardware, place, files)
+    _make(release, clone, hardware, place, console(hardware, release.version))
 
 
 def _make(
@@ -111,6 +110,8 @@ def _make(
             "install the set kernel too: leave out --set, or add it (docs/sets.md)",
         )
     hardware = replace(hardware, firmware=freebsd_disk.firmware_of(release, trees, hardware))
+    if ttys := ffs.text(trees, _TTYS):
+        files = {**files, _TTYS: with_getty(ttys)}
     with ffs.made(release, clone, place, files, _nodes(release.version)) as root:
         freebsd_disk.write(release, trees, root, place / ROOT)
     Made(release.os, release.version, hardware).write(place)
@@ -180,4 +181,4 @@ def recipe() -> str:
     like = Hardware("", "", 1, 0, Chipset.PC, Firmware.BIOS, Bus.IDE, "{n}", Card.E1000)
     eras = ("", "7.4", "7.0", "5.5", "4.11", "3.5")
     files = [sorted(configured(like, system(one), one).items()) for one in eras]
-    return sha256_of([ffs.RECIPE, [_nodes(one) for one in eras], files])
+    return sha256_of([ffs.RECIPE, [_nodes(one) for one in eras], files, _PORT.pattern])

@@ -88,9 +88,9 @@ class Guest:
             kept = Kept()
             try:
                 with self.start(Path(scratch), disk, sink or kept) as running:
-                    came = Course(running, number, self.boots, self.patience).follow(timeout)
+                    came = self._course(running, number).follow(timeout)
             except ConsoleError as error:
-                came = Came(silent=error.message)
+                came = Came(silent=error.message, screen=error.hint)
             said = came.said | self._brought(disk, number)
             console = _last(Path(scratch) / CONSOLE)
         done = replace(completed(argv, came, said), out=kept.text())
@@ -110,6 +110,9 @@ class Guest:
 
     def wrap(self, argv: Sequence[str]) -> list[str]:
         return list(argv)
+
+    def _course(self, running: Started, number: str) -> Course:
+        return Course(running, self.system, number, self.boots, self.patience)
 
     def _shared(self, path: PurePosixPath) -> Path:
         if not path.is_relative_to(AT) or ".." in path.parts:

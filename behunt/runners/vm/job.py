@@ -15,12 +15,14 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from behunt.hosts.dialogue import Row
 from behunt.model import UNLIMITED, Limits
 from behunt.runners.job import attempt
 from behunt.runners.protocol import AT
 
 MARK = "behunt:"
 READY, DONE = "ready", "done"
+WAITS = Row(text=f"{MARK} {READY}", reached=READY)
 JOB, TOLD = ".job", ".told"  # on the exchange disk
 _LITTLE = 64  # KiB; a file system with less free is full
 
@@ -34,7 +36,8 @@ class System:
     once. `initial` is the device with the settings that `output` has whenever it is opened, where
     it forgets those of before. `session` is the command that makes the test leader
     of a session of its own. `processes` lets there be $1 more than there are, `room` leaves $1 KiB
-    free on the disk; where they are empty it cannot be done.
+    free on the disk; where they are empty it cannot be done. `os` says what its consoles show, and
+    `begin` is the script that begins the job where that is done by hand.
     """
 
     console: str
@@ -47,6 +50,8 @@ class System:
     session: str = ""
     processes: str = ""
     room: str = ""
+    os: str = "any"
+    begin: str = "/etc/rc.local"
 
 
 LINUX = System(
@@ -69,6 +74,8 @@ ip link set lo up 2>/dev/null""",
     processes="more=$1; set -- /proc/[0-9]*; echo $(($# + more)) >/proc/sys/kernel/threads-max",
     room="more=$1; set -- $(df -k / | tail -n 1); "
     f"[ $4 -le $more ] || fallocate -l $((($4 - more) * 1024)) {AT}/.taken",
+    os="debian",
+    begin=f"{AT}/.init",
 )
 # rc(8) has the console open, so its port cannot be called out on; of the second one the callout
 # device does not wait for a carrier.
@@ -80,6 +87,7 @@ FREEBSD = System(
     take="tar xf $disk",
     off="halt -pq",  # shutdown(8) asks init, which is busy with us
     initial="/dev/cuau1.init",
+    os="freebsd",
 )
 
 

@@ -93,6 +93,14 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True)
+class Tftp:
+    """What a gateway gives to read: what is in `directory`, and which `file` to boot (PXE)."""
+
+    directory: PurePosixPath
+    file: str
+
+
+@dataclass(frozen=True, slots=True)
 class Nic:
     """A network card, on the host's interface `tap`, or behind QEMU's own gateway without one.
 
@@ -103,6 +111,7 @@ class Nic:
     mac: str = ""
     tap: str = ""
     closed: bool = True
+    tftp: Tftp | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ FOREIGN = True  # its programs do not run on this machine's kernel
 _FIRST = (2, 0)
 _DHCPCD = (6, 0)  # before, and for long after, there is dhclient(8)
 _JOB = f"{AT}/.init"
+_TTYS = "etc/ttys"
 _INTERFACES = {Card.E1000: "wm0", Card.RTL8139: "rtk0", Card.VIRTIO: "vioif0"}
 _SERVICES = ("cron", "inetd", "postfix", "savecore", "sendmail", "update_motd")
 _CONSOLE = re.compile(r'^(console[ \t]+"[^"]*")[ \t].*$', re.MULTILINE)
@@ -68,10 +69,7 @@ def make(release: Release, clone: Clone, hardware: Hardware, place: Path) -> Non
 
 def make_seat(release: Release, clone: Clone, hardware: Hardware, place: Path) -> None:
     """As `make`, of a machine that has no job: somebody logs in on its console."""
-    own = _own(clone)
-    ttys = with_getty(ffs.text(ffs.trees(clone), "etc/ttys"))
-    files = {**console(hardware, release.version, own), "etc/ttys": ttys}
-    _make(release, clone, hardware, place, files)
+    _make(release, clone, hardware, place, console(hardware, release.version, _own(clone)))
 
 
 def _make(
@@ -83,6 +81,8 @@ def _make(
             f"{release.id} was installed without a kernel to boot",
             "install the set kern-GENERIC too: leave out --set, or add it (docs/sets.md)",
         )
+    if ttys := ffs.text(trees, _TTYS):
+        files = {**files, _TTYS: with_getty(ttys)}
     programs = netbsd_disk.programs(release, trees)
     with ffs.made(release, clone, place, {**files, **programs.files}) as root:
         programs.write(root, place / ROOT)
@@ -143,7 +143,7 @@ def recipe() -> str:
     """What is the same for all that is made: another one makes another thing."""
     like = Hardware("", "", 1, 0, Chipset.PC, Firmware.BIOS, Bus.IDE, "/dev/r{n}d", Card.E1000)
     files = [sorted(configured(like, one, {}).items()) for one in ("5.2", "6.0")]
-    return sha256_of([ffs.RECIPE, netbsd_disk.PARAMETERS.hex(), files])
+    return sha256_of([ffs.RECIPE, netbsd_disk.PARAMETERS.hex(), files, _CONSOLE.pattern])
 
 
 def _own(clone: Clone) -> Mapping[str, str]:

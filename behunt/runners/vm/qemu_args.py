@@ -158,6 +158,8 @@ def _nic(nic: Nic | None, *, boots: bool) -> list[str]:
         return []
     host = f"tap,id=net,ifname={_escaped(nic.tap)},script=no,downscript=no"
     own = f"user,id=net,restrict={'on' if nic.closed else 'off'}"
+    if nic.tftp:
+        own += f",tftp={_path(nic.tftp.directory)},bootfile={_escaped(nic.tftp.file)}"
     device = f"{_CARDS[nic.card]},netdev=net"
     device += f",mac={nic.mac}" if nic.mac else ""
     if nic.card is Card.NE2K_ISA:

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from behunt.errors import InstallError
-from behunt.hosts.local import LocalHost
 from behunt.hosts.protocol import Host
-from behunt.hosts.sandbox import Sandbox
 from behunt.model import sha256_of
 from behunt.runners.vm.machine import Hardware
 from behunt.runners.vm.openbsd import configured
+from behunt.runners.vm.root_tar import pack
 from behunt.storage.protocol import Clone
 
 KEPT = PurePosixPath("/var/db/behunt")
@@ -24,11 +23,6 @@ KERNEL = "bsd"  # /bsd of the boot environment
 _MIB = 8192  # of a disk; it takes no room that is not written
 _MAKE_TIME = 3600.0  # seconds, for the largest of roots over the slowest of lines
 
-# $1 layers, $2 an empty directory to see them through, $3 the archive
-_PACK = """\
-mount -t overlay -o "lowerdir=$1" overlay "$2" || exit
-exec tar -C "$2" --numeric-owner --format=ustar -cf "$3" .
-"""
 # $1 directory, $2 MiB, $3 directory and $4 name of what is kept. The archive is on standard input.
 # vmd(8) starts the kernel, which finds its root on the first disk: no boot blocks.
 _MAKE = """\
@@ -86,7 +80,7 @@ class Kept:
             return
         with tempfile.TemporaryDirectory(dir=scratch, prefix=f".make.{clone.name}.") as here:
             archive = Path(here) / "root.tar"
-            self._pack(clone, Path(here), archive)
+            pack(clone, configured(self.hardware), Path(here), archive)
             words = [str(place), str(_MIB), str(self._place), self.key]
             made = self.host.run(
                 ["sh", "-c", _MAKE, "sh", *words], stdin=archive, timeout=_MAKE_TIME
@@ -97,15 +91,3 @@ class Kept:
                 f"cannot make a disk of {clone.bootenv.name} on {self.host.name}: {said}",
                 f"it takes room in {place.parent} and {KEPT} there, and the sets bsd, base and etc",
             )
-
-    def _pack(self, clone: Clone, here: Path, archive: Path) -> None:
-        own = here / "configured"
-        for name, text in configured(self.hardware).items():
-            (own / name).parent.mkdir(parents=True, exist_ok=True)
-            (own / name).write_text(text, encoding="ascii")
-        for path in (own, *own.rglob("*")):  # whatever the umask is
-            path.chmod(0o755 if path.is_dir() else 0o644)
-        layers = ":".join(map(str, (own, *(clone.lower or (clone.root,)))))
-        host = LocalHost(Sandbox(namespaces=("mount",)), "archive")
-        words = [layers, clone.stage, str(archive)]
-        host.run(["sh", "-c", _PACK, "sh", *words], timeout=_MAKE_TIME, check=True)
