@@ -66,7 +66,7 @@ def unfit(release: Release, *, in_place: bool = False) -> str:
     if KERNELS.get(release.os) == "Linux":
         return eras.unfit(release)
     if release.os not in _FROM_DISK:
-        return f"only Linux mounts its root by 9p, and a disk for {release.os} is made only for runs"
+        return f"Linux alone mounts its root by 9p, and {release.os} gets a disk only for a run"
     if in_place:
         return "it boots from a copy, so what is changed there cannot stay: leave out --in-place"
     return eras.unfit(release) or _FROM_DISK[release.os].unfit(release)
