@@ -19,6 +19,8 @@ from behunt.cli.machines import ask, lab_of
 from behunt.errors import BehuntError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from behunt.drive.lab import Lab
     from behunt.model import BootEnv, Release
 
@@ -135,6 +137,7 @@ def sharepxe(ctx: click.Context, /, name: str, machines: tuple[str, ...], **opti
 Examples:
   behunt be sharenfs debian-12 --network 10.77.0.0/24
   behunt be sharenfs debian-12 --lab lab.toml --background
+  behunt be sharenfs --zfs --network 10.77.0.0/24 zroot/behunt/debian-12-amd64
 
 A network that is given says which address of this machine serves it, and the
 other way round."""
@@ -145,16 +148,19 @@ other way round."""
 @opt.lab
 @click.option("--network", metavar="CIDR", help="Serve it to this network, and no other.")
 @click.option("--address", metavar="IP", help="Serve it on this address of this machine.")
+@click.option("--zfs", is_flag=True, help="Have ZFS share it: by the property sharenfs.")
 @click.option("--background", is_flag=True, help="Go on there: unsharenfs ends it.")
 @opt.verbose
 @click.pass_context
-def sharenfs(ctx: click.Context, /, name: str, *, background: bool, **options: Any) -> None:
+def sharenfs(
+    ctx: click.Context, /, name: str, *, zfs: bool, background: bool, **options: Any
+) -> None:
     """Serve a clone of NAME by NFS, to be read and written, until Ctrl-C.
 
     It prints the command that mounts it. Without --network and --address it is served to the
     network of a lab. What was changed is gone with the clone.
     """
-    from behunt.drive.sharing import reach, share  # noqa: PLC0415
+    from behunt.drive.sharing import check, reach, share  # noqa: PLC0415
     from behunt.hosts.background import part  # noqa: PLC0415
 
     asked = _asked(options)
@@ -163,17 +169,19 @@ def sharenfs(ctx: click.Context, /, name: str, *, background: bool, **options: A
     if parted and not parted.ready:
         ctx.exit(parted.code)
 
-    def ready(source: str) -> None:
-        click.echo(f"mount -t nfs -o vers=3,tcp,nolock,noacl {source} /mnt")
+    def ready(mounts: Sequence[tuple[str, str]]) -> None:
+        for source, at in mounts:
+            click.echo(f"mount -t nfs -o vers=3,tcp,nolock,noacl {source} /mnt{at.rstrip('/')}")
         if parted and parted.ready:
             parted.ready()
 
     with lab_for(ctx, {**options, "store": place.store}) as lab:
-        address, network = reach(*asked)
+        address, network = reach(*asked, lab.host)
+        check(lab, zfs=zfs)
         bootenv = _bootenv(lab, place.name, options)
         end = f"behunt be unsharenfs {name}" if background else "Ctrl-C"
         click.echo(f"behunt: serving {bootenv.name} to {network}; {end} ends it", err=True)
-        share(lab, bootenv, name, address, network, ready=ready)
+        share(lab, bootenv, name, address, network, zfs=zfs, ready=ready)
     click.echo(f"behunt: {bootenv.name} is served no more", err=True)
 
 

@@ -8,20 +8,24 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 
-from behunt.drive.datasets import entered
+from behunt.drive.datasets import datasets, entered
 from behunt.drive.lab import Lab
 from behunt.errors import HostError, UsageError
+from behunt.hosts.facts import facts
 from behunt.hosts.local import LocalHost
 from behunt.hosts.pipes import wait_ready
 from behunt.hosts.protocol import Host
 from behunt.model import BootEnv
+from behunt.netboot import sharenfs
+from behunt.netboot.exports import Export
 from behunt.netboot.leases import taken
 from behunt.netboot.servers import serving
 from behunt.storage.home import Home
@@ -64,12 +68,28 @@ def reach(
 
 
 def _own(host: Host) -> list[IPv4Interface]:
+    if facts(host).system == "FreeBSD":
+        told = host.run(["ifconfig"], check=True).out
+        found = re.findall(r"^\s+inet (\S+) netmask (0x[0-9a-f]{8})", told, re.MULTILINE)
+        return [IPv4Interface((ip, str(IPv4Address(int(mask, 16))))) for ip, mask in found]
     done = host.run(["ip", "-json", "-4", "address", "show"], check=True)
     return [
         IPv4Interface(f"{one['local']}/{one['prefixlen']}")
         for interface in json.loads(done.out)
         for one in interface.get("addr_info", ())
     ]
+
+
+def check(lab: Lab, *, zfs: bool) -> None:
+    """Raise HostError or UsageError where `share` cannot serve: before anything is installed."""
+    if zfs:
+        datasets(lab)
+        sharenfs.runs(lab.host, sharenfs.system_of(lab.facts.system))
+    elif lab.away:
+        raise UsageError(
+            f"behunt's NFS server is of this machine, not of {lab.host.name}",
+            "add --zfs, and that machine shares it itself",
+        )
 
 
 def share(
@@ -79,25 +99,52 @@ def share(
     address: IPv4Address,
     network: IPv4Network,
     *,
-    ready: Callable[[str], None],
+    zfs: bool = False,
+    ready: Callable[[Sequence[tuple[str, str]]], None],
 ) -> None:
-    """Serve a clone of `bootenv` until Ctrl-C; `ready` is told what to mount, once it can be.
+    """Serve a clone of `bootenv` until Ctrl-C: by `zfs` itself, or a server of behunt's.
 
-    Raises HostError, also where it is served already.
+    `ready` is told what to mount, and where below a client's directory, once it can be. Raises
+    HostError, also where it is served already, and UsageError.
     """
-    prefix = f"{lab.owner.token}."
     sharing = Sharing(bootenv.name, asked, os.getpid())
+    served = _by_zfs if zfs else _by_server
     with (
         _held(lab.home, sharing),
+        served(lab, bootenv, address, network) as mounts,
+        contextlib.suppress(KeyboardInterrupt),
+    ):
+        ready([(f"{address}:{path}", at) for path, at in mounts])
+        while not lab.stopping.wait(_HOUR):
+            pass
+
+
+@contextlib.contextmanager
+def _by_server(
+    lab: Lab, bootenv: BootEnv, address: IPv4Address, network: IPv4Network
+) -> Iterator[Sequence[tuple[str, str]]]:
+    prefix = f"{lab.owner.token}."
+    with (
         tempfile.TemporaryDirectory(dir=lab.home.serving, prefix=prefix) as place,
         serving(address, network, Path(place)) as server,
         entered(lab, bootenv) as clone,
         server.shared(clone, bootenv.name) as shared,
-        contextlib.suppress(KeyboardInterrupt),
     ):
-        ready(f"{shared.server}:{shared.path}")
-        while not lab.stopping.wait(_HOUR):
-            pass
+        yield [(shared.path, "/")]
+
+
+@contextlib.contextmanager
+def _by_zfs(
+    lab: Lab, bootenv: BootEnv, _address: IPv4Address, network: IPv4Network
+) -> Iterator[Sequence[tuple[str, str]]]:
+    """By the NFS server of the kernel that has the pool, on all addresses of that machine."""
+    store, system = datasets(lab), sharenfs.system_of(lab.facts.system)
+    with entered(lab, bootenv) as clone:
+        export = Export(clone.root, network, ident=0)
+        with store.shared(clone, system.value(export)) as nested:
+            whole = replace(export, datasets=nested)
+            sharenfs.check(lab.host, system, whole)
+            yield (export if system.crosses else whole).mounted
 
 
 def unshare(home: Path, name: str) -> list[str]:

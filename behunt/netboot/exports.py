@@ -75,7 +75,7 @@ def _octal(path: str) -> str:
 
 
 def exportfs(export: Export) -> list[str]:
-    """Export it at once, in no file, until `unexportfs` or the next `exportfs -r`."""
+    """Export it at once, until `unexportfs`, or the next `exportfs -r` if it is in no file."""
     return ["exportfs", "-i", "-o", linux_options(export), f"{export.network}:{export.path}"]
 
 
@@ -84,8 +84,8 @@ def unexportfs(export: Export) -> list[str]:
 
 
 def linux_sharenfs(export: Export) -> str:
-    """The property of each of its datasets. libshare gives the file handles an identity."""
-    access = "rw" if export.writable else "ro"
+    """The property of its datasets, which exportfs(8) gets of them. Theirs are no `fsid`."""
+    access = "async,rw" if export.writable else "ro"
     return f"sec=sys,{access}=@{export.network},no_root_squash,no_subtree_check,crossmnt"
 
 

@@ -1,7 +1,8 @@
 """The NFS server of Linux's kernel, where it runs already: then no other can have its port.
 
-Its mountd sees what the host sees, so a clone is mounted in a directory of ours, and exported in
-no file. A behunt that was killed leaves both, and `withdraw` takes them away.
+Its mountd sees what the host sees, so a clone is mounted in a directory of ours. It is exported at
+once, and by a file of our own too, as whoever calls `exportfs -r` (a reload of the service, ZFS)
+ends what is in no file. A behunt that was killed leaves all that, and `withdraw` takes it away.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import contextlib
 import os
 import re
 import shutil
+import threading
 import zlib
 from collections.abc import Iterator
 from functools import partial
@@ -21,13 +23,17 @@ from behunt.errors import HostError
 from behunt.hosts.confined import Confined
 from behunt.hosts.local import LocalHost
 from behunt.hosts.mounts import attach, detach, mounted
+from behunt.hosts.nfs_cache import forget
 from behunt.hosts.protocol import CLEAN_ENV, Host
-from behunt.netboot.exports import Export, Served, exportfs, unexportfs
+from behunt.netboot.exports import Export, Served, exportfs, linux_exports, unexportfs
 from behunt.netboot.nfs import Asked, Names, Share, patiently, sandbox_of
 from behunt.netboot.nfs_faults import linux_exported
+from behunt.storage.disk import disk_errors
 from behunt.storage.protocol import Clone
 
 _NFSD = Path("/proc/fs/nfsd")
+_EXPORTS = Path("/etc/exports.d")
+_OURS = "behunt-"  # how our files there begin
 _MOUNTED_BY = Path("/var/lib/nfs/rmtab")  # mountd(8) keeps there who mounts what
 _FSIDS = 1 << 31  # numbers: ours begin anywhere, those that people give are small
 
@@ -67,6 +73,10 @@ def withdraw(below: Path, host: Host | None = None) -> list[str]:
     """Export and mount nothing below `below` any more; what was taken away, for the log."""
     host = host or LocalHost()
     inside = f"{below}/"
+    for file in _EXPORTS.glob(f"{_OURS}*"):
+        with contextlib.suppress(FileNotFoundError):  # another behunt's, which has ended
+            if any(one.path.startswith(inside) for one in linux_exported(file.read_text("utf-8"))):
+                file.unlink()
     gone = [
         Export(one.path, one.network, 0)
         for one in linux_exported(host.run(["exportfs", "-s"]).out)
@@ -74,6 +84,7 @@ def withdraw(below: Path, host: Host | None = None) -> list[str]:
     ]
     for export in gone:
         host.run(unexportfs(export))
+    forget(host, inside)
     points = [point for point in mounted() if point.startswith(inside)]
     for point in points:
         patiently(partial(detach, point))
@@ -94,7 +105,11 @@ class KernelNfs:
         self.address, self.network, self.directory = address, network, directory
         self.served = served(_read("versions"), _read("portlist"))
         self._host = host or LocalHost()
-        self._names = Names(zlib.crc32(os.fsencode(directory)) % _FSIDS + 1)
+        number = zlib.crc32(os.fsencode(directory))
+        self._names = Names(number % _FSIDS + 1)
+        self._file = _EXPORTS / f"{_OURS}{number:08x}.exports"
+        self._exports: list[Export] = []
+        self._lock = threading.Lock()  # of these two: shares come and go in any thread
 
     def __enter__(self) -> Self:
         return self
@@ -122,12 +137,25 @@ class KernelNfs:
         with inside.session.tree() as tree:
             attach(tree, export.path)
         try:
+            self._keep([export], [])
             self._host.run(exportfs(export), check=True)
             yield
         finally:
+            self._keep([], [export])
             self._host.run(unexportfs(export))
+            forget(self._host, export.path)
             if patiently(partial(detach, export.path)):
                 Path(export.path).rmdir()
+
+    def _keep(self, more: list[Export], less: list[Export]) -> None:
+        with self._lock, disk_errors(self._file):
+            self._exports = [one for one in self._exports if one not in less] + more
+            self._file.parent.mkdir(exist_ok=True)
+            new = self._file.with_suffix(".new")  # which exportfs(8) does not read
+            new.write_text(linux_exports(self._exports), encoding="utf-8")
+            new.replace(self._file)
+            if not self._exports:
+                self._file.unlink()
 
 
 def _read(name: str) -> str:

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from behunt.netboot import exports, ganesha_log, kernel_nfs, nfs_faults
+from behunt.errors import HostError
+from behunt.hosts.local import LocalHost
+from behunt.netboot import exports, ganesha_log, kernel_nfs, nfs_faults, sharenfs
 from behunt.netboot.exports import Export, Listener, Served
 from behunt.netboot.nfs import Asked
 from behunt.netboot.nfs_faults import Client, Exported, clients, faults
@@ -52,8 +54,52 @@ def test_the_property_sharenfs() -> None:
         "-maproot=root -network 10.77.0.0 -mask 255.255.255.0"
     )
     assert exports.linux_sharenfs(NESTED) == (
-        "sec=sys,rw=@10.77.0.0/24,no_root_squash,no_subtree_check,crossmnt"
+        "sec=sys,async,rw=@10.77.0.0/24,no_root_squash,no_subtree_check,crossmnt"
     )
+    looked_at = replace(NESTED, writable=False)
+    assert exports.linux_sharenfs(looked_at).startswith("sec=sys,ro=@10.77.0.0/24,")
+    assert exports.freebsd_sharenfs(looked_at).startswith("-ro -maproot=root ")
+
+
+LIBSHARE = {  # what `exportfs -s` tells then, and what mountd(8) reads
+    "Linux": "{0}  10.77.0.0/24(async,crossmnt,no_subtree_check,mountpoint,rw,no_root_squash)",
+    "FreeBSD": "{0}\t-maproot=root -network 10.77.0.0 -mask 255.255.255.0 ",
+}
+
+
+@pytest.mark.parametrize("name", list(LIBSHARE))
+def test_what_zfs_has_shared_is_looked_at(name: str) -> None:
+    def given(*paths: str, line: str = LIBSHARE[name]) -> sharenfs.System:
+        lines = "".join(f"{line.format(path)}\n" for path in paths)
+        return replace(sharenfs.SYSTEMS[name], listing=("echo", lines))
+
+    def wrong(system: sharenfs.System) -> str:
+        with pytest.raises(HostError) as caught:
+            sharenfs.check(LocalHost(), system, NESTED)
+        return caught.value.message
+
+    sharenfs.check(LocalHost(), given(*NESTED.paths), NESTED)
+    sharenfs.check(LocalHost(), given("/elsewhere", *NESTED.paths), NESTED)
+    assert "/b/be/test is not exported to 10.77.0.0/24" in wrong(given("/b/other"))
+    wide = LIBSHARE[name].replace("10.77.0.0", "10.77.0.1").replace("255.255.255.0", "255.255.0.0")
+    wide = wide.replace("/24", "/16")
+    assert "exported to 10.77.0.0/16, not to" in wrong(given(*NESTED.paths, line=wide))
+
+
+def test_each_nested_dataset_must_be_shared_where_clients_do_not_cross() -> None:
+    lines = LIBSHARE["FreeBSD"].format("/b/be/test")
+    system = replace(sharenfs.SYSTEMS["FreeBSD"], listing=("echo", lines))
+    with pytest.raises(HostError, match="/b/be/test/usr is a file system of its own, not exported"):
+        sharenfs.check(LocalHost(), system, NESTED)
+
+
+def test_zfs_shares_nothing_where_no_server_runs() -> None:
+    stopped = replace(sharenfs.SYSTEMS["Linux"], runs="false")
+    with pytest.raises(HostError) as caught:
+        sharenfs.runs(LocalHost(), stopped)
+    assert caught.value.hint.endswith("systemctl start nfs-server")
+    with pytest.raises(HostError, match="OpenBSD"):
+        sharenfs.system_of("OpenBSD")
 
 
 def test_the_whole_configuration_of_ganesha() -> None:
@@ -257,13 +303,19 @@ def test_crossmnt_brings_what_is_below() -> None:
         ),
         (
             clients("netbsd", "10.1"),
+            Served(frozenset({3, 4}), udp=False),
+            "the kernel of NetBSD speaks NFS over UDP only, which is not served "
+            "(nfsd -u; on Linux udp=y in nfs.conf)",
+        ),
+        (
+            clients("openbsd", "5.4"),
             Served(),
-            "the loader of NetBSD speaks NFS version 2, the server 3",
+            "the kernel of OpenBSD 5.4 speaks NFS version 2, the server 3",
         ),
         (
             clients("openbsd", "7.8"),
             Served(frozenset({4})),
-            "the kernel of OpenBSD speaks NFS version 2 or 3, the server 4",
+            "the kernel of OpenBSD 7.8 speaks NFS version 2 or 3, the server 4",
         ),
     ],
 )

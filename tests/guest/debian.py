@@ -27,7 +27,7 @@ _BUILD = ("dkms", "gcc", "libc6-dev", "linux-headers-cloud-amd64", _KERNEL, "mak
 _RUN = (
     *("busybox-static", "iproute2", "kmod", "procps", "sudo", "util-linux"),
     *("openssh-client", "openssh-server"),
-    *("libarchive-tools", "python3-pyzfs", "tar", "zfsutils-linux", "zstd"),
+    *("libarchive-tools", "nfs-kernel-server", "python3-pyzfs", "tar", "zfsutils-linux", "zstd"),
     # behunt's own, for all that it does without --html, and what its tests import
     *("python3-click", "python3-jinja2", "python3-pexpect", "python3-rich"),
     *("python3-hypothesis", "python3-pytest", "python3-pytest-timeout"),

@@ -18,6 +18,7 @@ from guest.tested import Outcome, run_inside
 MACHINES: tuple[dict[str, str], ...] = (
     {
         "tests/real/test_be_datasets.py": "life or busy or hunt",
+        "tests/real/test_kernel_nfs.py": "",
         "tests/real/test_zfs_allowed.py": "",
     },
     {

@@ -15,7 +15,7 @@ from guest.within import begun
 from running import Questions, Running, Start
 
 # These need a pool to themselves: test_zfs_within.py has them run where there is one.
-INSIDE = ["test_zfs_allowed.py", "test_zfs_faults.py"]
+INSIDE = ["test_kernel_nfs.py", "test_zfs_allowed.py", "test_zfs_faults.py"]
 collect_ignore = [] if "BEHUNT_TEST_POOL" in os.environ else INSIDE
 
 

@@ -24,7 +24,7 @@ def cloned(place: Place, tree: Tree) -> Iterator[tuple[Suffix, PurePosixPath]]:
     suffix = place.suffix(Passing.RUN)
     target, at = place.passing(tree.name, suffix), place.directory(suffix)
     bases = _sealed(tree)
-    made = _clone(place, tree, bases, target, {STATE: State.RUN})
+    made = _clone(place, tree, bases, target, {STATE: State.RUN, "mountpoint": str(at)})
     parts = [part for part in tree.mountable() if attaching.joined(tree.dataset, part) in bases]
     try:
         attaching.mount(place, target, parts, at)

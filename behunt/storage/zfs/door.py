@@ -16,6 +16,7 @@ PROPERTIES = (
     "mounted",
     "origin",
     "used",
+    "sharenfs",
     "userrefs",
     "creation",
     "behunt:state",

@@ -6,7 +6,7 @@ import contextlib
 
 from behunt.errors import UsageError
 from behunt.storage.home import InUseError, is_alive
-from behunt.storage.zfs import attaching, filling, removing
+from behunt.storage.zfs import attaching, filling, removing, sharing
 from behunt.storage.zfs.marks import State
 from behunt.storage.zfs.names import EMPTY, Passing, Suffix, suffix_in
 from behunt.storage.zfs.place import Place
@@ -32,6 +32,7 @@ def _undo(place: Place, tree: Tree) -> None:
     if tree.suffix and tree.suffix.kind is Passing.FILL:
         filling.undo(place, tree)
     else:
+        sharing.withdraw(place, tree)
         removing.wipe(place, tree.dataset)
 
 

@@ -16,7 +16,7 @@ from behunt.errors import UsageError
 from behunt.model import BootEnv, Build
 from behunt.storage.home import Home, Owner, exclusive, registry, shared
 from behunt.storage.protocol import Clone
-from behunt.storage.zfs import cloning, filling, making, reaping, removing, verbs
+from behunt.storage.zfs import cloning, filling, making, reaping, removing, sharing, verbs
 from behunt.storage.zfs.builds import whole_build
 from behunt.storage.zfs.door import Door
 from behunt.storage.zfs.layouts import FLAT, check_layout
@@ -81,6 +81,16 @@ class ZfsStore:
 
     def _sealed(self, tree: Tree) -> BootEnv | None:
         return self.place.bootenv(tree) if tree.state is State.INSTALLED else None
+
+    @contextmanager
+    def shared(self, clone: Clone, value: str) -> Iterator[tuple[str, ...]]:
+        """Set `sharenfs` of the clone, so that it is exported where it is mounted; `off` again.
+
+        Yields what lies nested in it: directories below its root, each exported by itself.
+        UsageError for what is no run's clone, which would stay shared, or be written to.
+        """
+        with sharing.shared(self.place, clone, value) as nested:
+            yield nested
 
     def destroy(self, bootenv: BootEnv, *, force: bool = False) -> None:
         """Remove it, sealed or not; what was claimed by `fill` is empty again.
