@@ -16,7 +16,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
-PARTS = ("search", "overhead", "startup", "demo", "vm")
+PARTS = ("search", "overhead", "startup", "demo", "vm", "metal")
 
 
 def figures(part: str, *words: str) -> Any:
@@ -76,6 +76,7 @@ def table(found: dict[str, Any]) -> str:
         ("the same from archives", f"{demo['warm_s']} s", ""),
         ("the same, asked before", f"{demo['answered_s']} s", ""),
         *_machines(found["vm"]),
+        *_metal(found["metal"]),
     ]
     lines = ["", "| | behunt | beside it |", "| --- | --- | --- |"]
     lines += [f"| {what} | {ours} | {theirs} |" for what, ours, theirs in rows]
@@ -98,6 +99,17 @@ def _machines(vm: dict[str, Any]) -> list[tuple[str, str, str]]:
             f"{vm['resumed_s']} s",
             f"the first: {vm['resumed_ratio']} ×",
         ),
+    ]
+
+
+def _metal(found: dict[str, Any]) -> list[tuple[str, str, str]]:
+    return [
+        (
+            f"`behunt run --runner metal debian-12 -- true`, {firmware.upper()}",
+            f"{row['behunt_s']} s",
+            f"{row['bare_s']} s for the bare chain: {row['ratio']} ×",
+        )
+        for firmware, row in found.items()
     ]
 
 
