@@ -44,10 +44,15 @@ def check(lab: Lab, releases: Sequence[Release], test: Test | None = None) -> No
                 f"the runner {lab.runner.name} cannot run {release.id} here: {why}",
                 way_out(release),
             )
-        if lab.runner.needs_root_tree and not have(lab, release):
-            order = order_of(lab, release)
-            if lacks := installer_for(release).missing(order):
-                raise InstallError(lacks, "`behunt doctor` lists what this machine can do")
+        if lab.runner.needs_root_tree:
+            _check_installer(lab, release)
+
+
+def _check_installer(lab: Lab, release: Release) -> None:
+    if have(lab, release):
+        return
+    if lacks := installer_for(release).missing(order_of(lab, release)):
+        raise InstallError(lacks, "`behunt doctor` lists what this machine can do")
 
 
 def ensure(lab: Lab, release: Release, *, session: int | None = None) -> BootEnv:
@@ -63,7 +68,11 @@ def ensure(lab: Lab, release: Release, *, session: int | None = None) -> BootEnv
 
 def install_all(lab: Lab, releases: Sequence[Release], jobs: int) -> list[BootEnv]:
     """Have all of them, `jobs` at a time. Raises the first error after the others have ended."""
-    check(lab, releases)
+    if lab.runner.needs_root_tree:
+        check(lab, releases)
+    else:  # nothing is run, so it is all the same where its runner works
+        for release in releases:
+            _check_installer(lab, release)
     with ThreadPoolExecutor(jobs) as pool:
         wanted = [pool.submit(ensure, lab, release) for release in releases]
         try:

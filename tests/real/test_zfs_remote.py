@@ -162,6 +162,12 @@ def test_it_shares_a_clone_itself(operator: Operator, far: Machine, tmp_path: Pa
     assert operator.datasets() == ["test"]
 
 
+def test_a_release_is_installed_by_its_name(operator: Operator, tmp_path: Path) -> None:
+    words = (*operator.store[-2:], "--catalogue", own_releases(tmp_path, [3]), "demo-3")
+    assert operator.be("install", *words).out.startswith(NEWEST)
+    assert operator.rows()[NEWEST]["state"] == "installed"
+
+
 def test_what_is_not_ours_stays(operator: Operator) -> None:
     operator.zfs("create", "-o", "mountpoint=none", ROOT)
     operator.zfs("create", f"{ROOT}/foreign")
