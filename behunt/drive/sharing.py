@@ -33,6 +33,7 @@ from behunt.storage.home import Home
 _PREFIX = "share."
 _END = 60.0  # seconds in which one that is told to end has ended
 _HOUR = 3600.0  # seconds
+_WIDEST = 8  # bits of a network: a wider one is nobody's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ def reach(
 
     Raises UsageError.
     """
-    if network is not None and network.prefixlen == 0:
+    if network is not None and network.prefixlen < _WIDEST:
         raise UsageError("that would be served to everybody", "name a network: 10.77.0.0/24")
     if address and network:
         return address, network

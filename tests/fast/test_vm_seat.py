@@ -110,6 +110,7 @@ def named(os: str, version: str) -> Release:
 def test_what_cannot_be_booted_is_refused() -> None:
     assert unfit(RELEASE, in_place=True) == ""
     assert "amd64 or i386" in unfit(replace(RELEASE, arch="arm64"))
-    assert "only Linux" in unfit(named("openbsd", "7.5"))
+    assert "openbsd gets a disk for runs alone" in unfit(named("openbsd", "7.5"))
+    assert "omnios gets no disk" in unfit(named("omnios", "r151050"))
     assert "boots from a copy" in unfit(named("freebsd", "13.2"), in_place=True)
     assert "before 2.2" in unfit(replace(named("freebsd", "6.4"), version="2.1.7"))

@@ -19,6 +19,7 @@ from behunt.hosts.sandbox import Sandbox, overlay_options
 from behunt.hosts.transcript import Transcript
 from behunt.model import Release
 from behunt.runners.vm import accel, eras, firmware, freebsd, linux, made, netbsd, seat
+from behunt.runners.vm.families import FAMILIES
 from behunt.runners.vm.initrd import initrd, needed
 from behunt.runners.vm.machine import (
     Disk,
@@ -66,7 +67,8 @@ def unfit(release: Release, *, in_place: bool = False) -> str:
     if KERNELS.get(release.os) == "Linux":
         return eras.unfit(release)
     if release.os not in _FROM_DISK:
-        return f"Linux alone mounts its root by 9p, and {release.os} gets a disk only for a run"
+        disk = "gets a disk for runs alone" if release.os in FAMILIES else "gets no disk"
+        return f"only Linux mounts its root by 9p, and {release.os} {disk}"
     if in_place:
         return "it boots from a copy, so what is changed there cannot stay: leave out --in-place"
     return eras.unfit(release) or _FROM_DISK[release.os].unfit(release)
