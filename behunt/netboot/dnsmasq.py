@@ -1,7 +1,8 @@
-"""The configuration of the one dnsmasq(8) that answers machines of a lab. Pure.
+"""The configurations of the two dnsmasq(8) that answer machines of a lab. Pure.
 
-It answers DHCP and TFTP on the lab's interface only, and only those machines that are in its
-file of hosts at the moment: what behunt does not boot gets no answer.
+One answers DHCP, and only those machines that are in its file of hosts at the moment: what behunt
+does not boot gets no answer. It is started anew with each of them; the other, which answers TFTP,
+never is, since machines are then fetching. Both do so on the lab's interface only.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from pathlib import Path
 
 from behunt.netboot.lab import Dhcp, LabNetwork, Machine
 
-# What a client says that it is (RFC 4578, and IANA's table of processor architectures).
-_CLIENTS = {"bios": ("0",), "uefi": ("6", "7", "9")}
+# What a client says that it is (RFC 4578, and IANA's table of processor architectures). UEFI of 32
+# bits (6) is none: the loaders here have 64.
+_CLIENTS = {"bios": ("0",), "uefi": ("7", "9")}
 _SERVICES = {"bios": ("x86PC",), "uefi": ("X86-64_EFI", "BC_EFI")}  # the same in dnsmasq's words
 # What machines fetch by TFTP, by the way they boot. LINUX has iPXE first, which asks again.
 LINUX, FREEBSD, NETBSD, OPENBSD = "linux", "freebsd", "netbsd", "openbsd"
@@ -26,7 +28,7 @@ FILES: dict[str, dict[str, str]] = {
 }
 SCRIPT = "boot.ipxe"
 NETBSD_KERNEL = "netbsd"
-LEASES = "leases"
+LEASES, LOG = "leases", "dnsmasq.log"
 _LEASE = "1h"
 
 
@@ -39,23 +41,28 @@ class Booting:
     options: Mapping[str, str] = field(default_factory=dict)
 
 
-def conf(lab: LabNetwork, directory: Path, web: int) -> str:
-    """Of dnsmasq, whose files are in `directory`; `hosts` and `options` are two of them.
+def tftp_conf(lab: LabNetwork, directory: Path) -> str:
+    """Of the one for TFTP: each machine has its files in a directory of `directory`/tftp.
+
+    It knows it by ARP, and looks for its directory with each file that it asks for.
+    """
+    lines = [
+        *_alone(lab, directory, "tftp"),
+        "enable-tftp",
+        f"tftp-root={directory}/tftp",
+        "tftp-unique-root=mac",
+    ]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def dhcp_conf(lab: LabNetwork, directory: Path, web: int) -> str:
+    """Of the one for DHCP, whose files are in `directory`; `hosts` and `options` are two of them.
 
     iPXE fetches by HTTP, from the port `web`, what is then booted.
     """
     lines = [
-        # answer nobody else, nowhere else
-        f"interface={lab.interface}",
-        "except-interface=lo",
-        "bind-interfaces",
+        *_alone(lab, directory, "dhcp"),
         "dhcp-ignore=tag:!known",
-        "port=0",  # no DNS
-        "no-resolv",
-        "no-hosts",
-        "user=root",  # it stays in its place, which others cannot enter
-        f"pid-file={directory}/dnsmasq.pid",
-        f"log-facility={directory}/dnsmasq.log",
         "log-dhcp",
         f"dhcp-leasefile={directory}/{LEASES}",
         f"dhcp-hostsfile={directory}/hosts",
@@ -63,9 +70,6 @@ def conf(lab: LabNetwork, directory: Path, web: int) -> str:
         _range(lab),
         "dhcp-option=option:router",  # none: the lab is no way out
         "dhcp-option=option:dns-server",
-        "enable-tftp",
-        f"tftp-root={directory}/tftp",
-        "tftp-unique-root=mac",
         "dhcp-userclass=set:ipxe,iPXE",
         *(
             f"dhcp-match=set:{firmware},option:client-arch,{client}"
@@ -76,6 +80,21 @@ def conf(lab: LabNetwork, directory: Path, web: int) -> str:
         *_advertised(lab),
     ]
     return "".join(f"{line}\n" for line in lines)
+
+
+def _alone(lab: LabNetwork, directory: Path, name: str) -> tuple[str, ...]:
+    """Nobody else is answered, and nowhere else; the log is that of both."""
+    return (
+        f"interface={lab.interface}",
+        "except-interface=lo",
+        "bind-interfaces",
+        "port=0",  # no DNS
+        "no-resolv",
+        "no-hosts",
+        "user=root",  # it stays in its place, which others cannot enter
+        f"pid-file={directory}/{name}.pid",
+        f"log-facility={directory}/{LOG}",
+    )
 
 
 def _range(lab: LabNetwork) -> str:
@@ -119,7 +138,7 @@ def _advertised(lab: LabNetwork) -> tuple[str, ...]:
 def hosts(booting: Iterable[Booting]) -> str:
     """The file of the machines that are answered."""
     return "".join(
-        f"{one.machine.mac},set:{one.way},set:{one.machine.name},"
+        f"{one.machine.mac},set:{one.way},set:{_tag(one.machine)},"
         f"{f'{one.machine.ip},' if one.machine.ip else ''}{one.machine.name}\n"
         for one in booting
     )
@@ -128,10 +147,15 @@ def hosts(booting: Iterable[Booting]) -> str:
 def options(booting: Iterable[Booting]) -> str:
     """The file of what they are told besides."""
     return "".join(
-        f"tag:{one.machine.name},option:{name},{value}\n"
+        f"tag:{_tag(one.machine)},option:{name},{value}\n"
         for one in booting
         for name, value in one.options.items()
     )
+
+
+def _tag(machine: Machine) -> str:
+    """No machine's name is then one of the tags of `dhcp_conf`, nor dnsmasq's own `known`."""
+    return f"machine-{machine.name}"
 
 
 def leased(leases: str, machine: Machine) -> IPv4Address | None:

@@ -12,6 +12,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Mapping
+from io import BufferedRWPair
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Self, TypeAlias
@@ -31,13 +32,15 @@ from behunt.netboot.rpc import (
 
 PORT = 111
 Ports: TypeAlias = Mapping[tuple[int, int], int]  # by program and version
-_Answer: TypeAlias = Callable[[bytes, str], bytes]  # to a call of whom
+_Answer: TypeAlias = Callable[[bytes], bytes]  # to a call
 _VERSION = 2
 _NULL, _GETPORT, _DUMP = 0, 3, 4
 _TCP, _UDP = 6, 17
 _LAST = 1 << 31  # in the length of a record's last fragment
 _LONGEST = 1 << 12  # bytes of a call
 _PATIENCE = 10.0  # seconds in which a call has to arrive
+_MOST = 64  # connections of one socket at a time; others wait in its queue
+_PAUSE = 0.1  # seconds until one is asked again that has failed: it may do so for a while
 
 
 def reply(data: bytes, ports: Ports) -> bytes:
@@ -84,47 +87,64 @@ class Portmapper:
         self._network = network
         self._ports = {(PORTMAPPER, _VERSION): PORT, **ports}
         self._sockets: list[socket.socket] = []
+        self._ended = threading.Event()
         try:
             for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
                 self._sockets.append(bound(address, PORT, kind))
             self._sockets.append(socket.socket(socket.AF_UNIX))
             bind(self._sockets[-1], local)
+            for one in (self._sockets[0], self._sockets[-1]):
+                one.listen()
         except BaseException:
             self.__exit__()
             raise
         stream, datagrams, own = self._sockets
         _begin(self._datagrams, datagrams)
         _begin(self._streams, stream, self._answer)
-        _begin(self._streams, own, lambda call, _: agreed(call))
+        _begin(self._streams, own, agreed)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._ended.set()
         for one in self._sockets:
             with contextlib.suppress(OSError):  # a datagram socket is woken although it complains
                 one.shutdown(socket.SHUT_RDWR)
             one.close()
 
-    def _answer(self, call: bytes, peer: str) -> bytes:
-        return reply(call, self._ports) if IPv4Address(peer) in self._network else b""
+    def _answer(self, call: bytes) -> bytes:
+        return reply(call, self._ports)
+
+    def _stranger(self, peer: object) -> bool:
+        """Whether it is not of the network. What asks at `local` has no address."""
+        return isinstance(peer, tuple) and IPv4Address(peer[0]) not in self._network
 
     def _datagrams(self, own: socket.socket) -> None:
-        with contextlib.suppress(OSError):  # closed
-            while True:
+        while not self._ended.is_set():
+            try:
                 call, peer = own.recvfrom(_LONGEST)
-                if not peer:  # shut down
-                    return
-                if answer := self._answer(call, peer[0]):
-                    with contextlib.suppress(OSError):  # it has gone
-                        own.sendto(answer, peer)
+            except OSError:
+                self._ended.wait(_PAUSE)
+                continue
+            if not self._stranger(peer) and (answer := self._answer(call)):
+                with contextlib.suppress(OSError):  # it has gone
+                    own.sendto(answer, peer)
 
     def _streams(self, own: socket.socket, answer: _Answer) -> None:
-        with contextlib.suppress(OSError):  # closed
-            own.listen()
-            while True:
+        free = threading.Semaphore(_MOST)
+        while free.acquire() and not self._ended.is_set():
+            try:
                 peer, name = own.accept()
-                _begin(_serve, peer, name[0] if isinstance(name, tuple) else "", answer)
+            except OSError:  # it has gone, or too many files are open here
+                self._ended.wait(_PAUSE)
+                free.release()
+                continue
+            if self._stranger(name):
+                peer.close()
+                free.release()
+            else:
+                _begin(_serve, peer, answer, free)
 
 
 def _begin(work: Callable[..., None], *what: object) -> None:
@@ -160,17 +180,22 @@ def _refused(address: IPv4Address, port: int, error: OSError) -> HostError:
     return HostError(f"cannot use port {port} of {address}: {error.strerror}", "run as root")
 
 
-def _serve(peer: socket.socket, name: str, answer: _Answer) -> None:
-    """The calls of one connection, each a record of one fragment."""
-    with peer, contextlib.suppress(OSError, struct.error), peer.makefile("rwb") as stream:
-        peer.settimeout(_PATIENCE)
-        while True:
-            (mark,) = struct.unpack(">I", stream.read(4))
-            length = mark & ~_LAST
-            if length > _LONGEST:
-                return
-            told = answer(stream.read(length), name)
-            if not told:
-                return
-            stream.write(struct.pack(">I", _LAST | len(told)) + told)
-            stream.flush()
+def _serve(peer: socket.socket, answer: _Answer, free: threading.Semaphore) -> None:
+    """The calls of one connection, which then frees its place."""
+    try:
+        with peer, contextlib.suppress(OSError, struct.error), peer.makefile("rwb") as stream:
+            peer.settimeout(_PATIENCE)
+            _converse(stream, answer)
+    finally:
+        free.release()
+
+
+def _converse(stream: BufferedRWPair, answer: _Answer) -> None:
+    """Each call is a record of one fragment; what gets no answer ends it."""
+    while True:
+        (mark,) = struct.unpack(">I", stream.read(4))
+        length = mark & ~_LAST
+        if length > _LONGEST or not (told := answer(stream.read(length))):
+            return
+        stream.write(struct.pack(">I", _LAST | len(told)) + told)
+        stream.flush()

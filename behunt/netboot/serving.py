@@ -23,13 +23,12 @@ from behunt.hosts.sandbox import Sandbox
 from behunt.hosts.spawner import Session
 from behunt.netboot import dnsmasq, interface, servers
 from behunt.netboot.diskless import Diskless
-from behunt.netboot.dnsmasq import LEASES, Booting, hexhyp
+from behunt.netboot.dnsmasq import LEASES, LOG, Booting, hexhyp
 from behunt.netboot.lab import LabNetwork, Machine
 from behunt.netboot.nfs import NfsServer
 from behunt.netboot.stages import Seen, Stage, of_log, stage
 from behunt.netboot.web import Content, Web
 
-LOG = "dnsmasq.log"
 IPXE = Path("/usr/lib/ipxe")
 _START = 10.0  # seconds until dnsmasq answers
 
@@ -45,19 +44,22 @@ class Boots:
         self.lab, self.directory = lab, directory
         self._booting: list[Booting] = []
         self._lock = threading.Lock()
-        self.web = Web(lab.address.ip, lab.address.network)
-        try:
-            self._dnsmasq = _Dnsmasq(lab, directory, self.web.port)
-        except BaseException:
-            self.web.__exit__()
-            raise
+        _write_lists(directory, [])
+        (directory / "tftp").mkdir()
+        with contextlib.ExitStack() as stack:
+            self.web = stack.enter_context(Web(lab.address.ip, lab.address.network))
+            conf = dnsmasq.tftp_conf(lab, directory)
+            stack.callback(_Dnsmasq(directory, "tftp", conf).close)
+            conf = dnsmasq.dhcp_conf(lab, directory, self.web.port)
+            self._dhcp = _Dnsmasq(directory, "dhcp", conf)
+            stack.callback(self._dhcp.close)
+            self._stack = stack.pop_all()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._dnsmasq.close()
-        self.web.__exit__()
+        self._stack.close()
 
     @contextlib.contextmanager
     def answered(
@@ -66,16 +68,16 @@ class Boots:
         """Until it is left, the machine is told to boot, and gets these files, by name."""
         name = hexhyp(booting.machine)
         place = self.directory / "tftp" / name
-        with self._diskless(booting):
+        with contextlib.ExitStack() as stack:  # each step is undone, whatever becomes of another
+            stack.enter_context(self._diskless(booting))
+            stack.callback(self.web.withdraw, name)
             self.web.offer(name, web)
+            place.mkdir()
+            stack.callback(shutil.rmtree, place)
             _fill(place, {**_loaders(booting), **tftp})
+            stack.callback(self._told, [], [booting])
             self._told([booting], [])
-            try:
-                yield
-            finally:
-                self._told([], [booting])
-                self.web.withdraw(name)
-                shutil.rmtree(place)
+            yield
 
     def _diskless(self, booting: Booting) -> contextlib.AbstractContextManager[object]:
         """Its kernel's way to its root, where DHCP is none."""
@@ -97,7 +99,7 @@ class Boots:
         with self._lock:
             self._booting = [one for one in self._booting if one not in less] + more
             _write_lists(self.directory, self._booting)
-            self._dnsmasq.read_again()
+            self._dhcp.read_again()
 
 
 def _loaders(booting: Booting) -> dict[str, Path]:
@@ -194,16 +196,17 @@ class Servers:
 
 
 class _Dnsmasq:
-    def __init__(self, lab: LabNetwork, directory: Path, web: int) -> None:
-        conf = directory / "dnsmasq.conf"
-        conf.write_text(dnsmasq.conf(lab, directory, web), encoding="utf-8")
-        _write_lists(directory, [])
-        (directory / "tftp").mkdir()
-        self._directory, self._argv = directory, ("dnsmasq", "-k", f"--conf-file={conf}")
+    """One that answers, by `conf`; its own files are called by `name`."""
+
+    def __init__(self, directory: Path, name: str, conf: str) -> None:
+        self._place = directory / name
+        file = self._place.with_suffix(".conf")
+        file.write_text(conf, encoding="utf-8")
+        self._argv = "dnsmasq", "-k", f"--conf-file={file}"
         self._start()
 
     def _start(self) -> None:
-        said, number = self._directory / "dnsmasq.out", self._directory / "dnsmasq.pid"
+        said, number = self._place.with_suffix(".out"), self._place.with_suffix(".pid")
         number.unlink(missing_ok=True)
         self._session = Session(Sandbox())
         try:

@@ -34,6 +34,9 @@ from behunt.storage.home import Home
 from behunt.storage.protocol import Clone
 
 _PAUSE = 0.5  # seconds until a machine is asked for again
+# Seconds for which a BSD that halts still has its root, which it runs programs of and writes back
+# to. A Linux is off at once (sysrq).
+_HALTING = 15.0
 
 
 @dataclass
@@ -141,6 +144,7 @@ class MetalRunner:
                 machine.patience,
                 lambda said: servers.stage(machine, said, since, offer.offer.last),
                 lambda: Watch(machine, offer.made.os, self.shared.place / f"{machine.name}.said"),
+                grace=_HALTING if family.FOREIGN else 0.0,
             )
             files = guest if family.FOREIGN else guest.files
             yield Inside(guest, files, kernel=lambda: guest.kernel, note=lambda: guest.note)

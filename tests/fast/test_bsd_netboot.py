@@ -19,7 +19,7 @@ from behunt.model import BootEnv, Release
 from behunt.netboot import bootparam, rarp
 from behunt.netboot.bootparam import Known
 from behunt.netboot.diskless import datagram
-from behunt.netboot.dnsmasq import Booting, conf, leased, options
+from behunt.netboot.dnsmasq import Booting, dhcp_conf, leased, options
 from behunt.netboot.lab import Firmware, Machine, lab_of
 from behunt.netboot.stages import Seen, Stage, stage
 from behunt.runners.lab import netbsd, openbsd
@@ -93,11 +93,11 @@ def test_a_netbsd_is_told_its_kernel_by_tftp(made_netbsd: Path) -> None:
     offer = netbsd.offer(NODE, ROOT, made_netbsd)
     assert offer.last == "netbsd"
     assert offer.tftp == {"pxeboot_ia32.bin": LOADER, "netbsd": made_netbsd / "netbsd"}
-    said = conf(lab_of({"lab": NETWORK}), Path("/d"), 8080).splitlines()
+    said = dhcp_conf(lab_of({"lab": NETWORK}), Path("/d"), 8080).splitlines()
     assert "dhcp-boot=tag:netbsd,tag:bios,pxeboot_ia32.bin,,10.77.0.1" in said
     assert "dhcp-boot=tag:netbsd,tag:!bios,tag:!uefi,tftp:netbsd,,10.77.0.1" in said
     told = options([Booting(NODE, offer.way, offer.options)])
-    assert told == "tag:node1,option:root-path,/node1\n"
+    assert told == "tag:machine-node1,option:root-path,/node1\n"
 
 
 def test_the_files_of_a_netbsd(made_netbsd: Path) -> None:
@@ -166,7 +166,7 @@ def test_what_an_openbsd_fetches(firmware: Firmware, loader: str, made_openbsd: 
     assert offer.tftp["bsd"] == made_openbsd / "bsd"
     assert offer.tftp["etc/boot.conf"] == b"boot tftp:bsd\n"
     assert offer.last == "bsd"
-    said = conf(lab_of({"lab": NETWORK}), Path("/d"), 8080).splitlines()
+    said = dhcp_conf(lab_of({"lab": NETWORK}), Path("/d"), 8080).splitlines()
     assert f"dhcp-boot=tag:openbsd,tag:{firmware},{loader},,10.77.0.1" in said
 
 

@@ -12,7 +12,7 @@ import pytest
 from behunt import catalogue
 from behunt.errors import InstallError
 from behunt.model import BootEnv, Release
-from behunt.netboot.dnsmasq import FILES, Booting, conf, options
+from behunt.netboot.dnsmasq import FILES, Booting, dhcp_conf, hosts, options
 from behunt.netboot.lab import Dhcp, Firmware, Machine, lab_of
 from behunt.runners.lab import families, freebsd, linux, root
 from behunt.runners.lab.families import FAMILIES
@@ -97,8 +97,8 @@ def test_a_freebsd_fetches_its_own_loader(firmware: Firmware, loader: str, place
     assert offer.last == loader
     assert offer.web == {}
     booting = Booting(node, offer.way, offer.options)
-    assert options([booting]) == "tag:node1,option:root-path,10.77.0.1:/node1\n"
-    said = conf(lab_of({"lab": NETWORK}), Path("/d"), 8080).splitlines()
+    assert options([booting]) == "tag:machine-node1,option:root-path,10.77.0.1:/node1\n"
+    said = dhcp_conf(lab_of({"lab": NETWORK}), Path("/d"), 8080).splitlines()
     assert f"dhcp-boot=tag:freebsd,tag:{firmware},{loader},,10.77.0.1" in said
     assert not any("option:swap-server" in line for line in said)  # it would be the root's
 
@@ -215,6 +215,30 @@ def test_a_linux_may_have_an_init_of_its_own(tmp_path: Path) -> None:
     script = linux.offer(NODE, ROOT, tmp_path, "/sbin/init").web["boot.ipxe"]
     assert isinstance(script, bytes)
     assert b" behunt.init=/sbin/init " in script
+
+
+# -- what dnsmasq is told
+
+
+@pytest.mark.parametrize("name", ["freebsd", "uefi", "ipxe", "known"])
+def test_a_machine_may_be_called_as_a_tag_of_dnsmasq_is(name: str) -> None:
+    booting = Booting(replace(NODE, name=name), "netbsd", {"root-path": "/it"})
+    tags = {"netbsd", f"machine-{name}"}
+    (told,) = hosts([booting]).splitlines()
+    mac, *words = told.split(",")
+    assert (mac, words[-1]) == (NODE.mac, name)
+    assert {word.removeprefix("set:") for word in words if word.startswith("set:")} == tags
+    assert options([booting]) == f"tag:machine-{name},option:root-path,/it\n"
+
+
+def test_firmware_of_32_bits_is_given_no_loader_of_64() -> None:
+    said = dhcp_conf(lab_of({"lab": NETWORK}), Path("/d"), 8080).splitlines()
+    matches = {line for line in said if line.startswith("dhcp-match=")}
+    assert matches == {
+        "dhcp-match=set:bios,option:client-arch,0",
+        "dhcp-match=set:uefi,option:client-arch,7",
+        "dhcp-match=set:uefi,option:client-arch,9",
+    }
 
 
 # -- all of them

@@ -48,7 +48,17 @@ grep -q "^vfs.root.mountfrom=\\"nfs:$root\\"" /boot/loader.conf.local || fail lo
 [ "$network_interfaces" = lo0 ] || fail rc.conf.local
 . /etc/rc.local
 """
-HALT = '#!/bin/sh\n[ "$1" = -pq ] && echo o >/proc/sysrq-trigger\n'
+# It takes its time, as one does that has yet to read programs and to write files back.
+HALT = """\
+#!/bin/sh
+[ "$1" = -pq ] || exit
+for second in 1 2 3; do
+    sleep 1
+    echo $second >>/behunt/halting && read -r _ </behunt/halting || exit
+done
+echo "halt: all is written" >/dev/console
+echo o >/proc/sysrq-trigger
+"""
 UNAME = "#!/bin/sh\necho 13.2-RELEASE\n"
 # A shell that takes programs where PATH has them: busybox prefers its own.
 DASH = ("/bin/dash", "/lib64/ld-linux-x86-64.so.2", "/lib/x86_64-linux-gnu/libc.so.6")
@@ -108,6 +118,7 @@ def test_a_whole_run(tmp_path: Path, net: LabNet, pub: Path) -> None:
         assert trial["kernel"] == "13.2-RELEASE"
         assert [path.name for path in Path(trial["out"]).iterdir()] == ["it"]
         assert trial["metrics"][0]["name"] == "boot"
+        assert "halt: all is written" in net.console(1)
         assert "Power down" in net.console(1)
 
 

@@ -37,7 +37,8 @@ class MetalGuest:
     `patience` seconds to come up; `stage` says how far it came, by what its job told. `watch` gives
     its console, which is asked for evidence and is never needed. After a run `kernel` is what
     uname -r says in there, and `note` what went wrong beside the test: its power could not be cut,
-    its console not be read.
+    its console not be read. `grace` is the seconds in which a machine whose power cannot be asked
+    for may still need its root on its way down: what halts a BSD lies there.
     """
 
     power: Power
@@ -49,6 +50,7 @@ class MetalGuest:
     patience: float
     stage: Callable[[Mapping[str, str]], tuple[Stage, str]]
     watch: Callable[[], Watch]
+    grace: float = 0.0
     name: str = "metal"
     kernel: str = field(default="", init=False)
     _notes: list[str] = field(default_factory=list, init=False)
@@ -180,11 +182,20 @@ class MetalGuest:
         """Nothing is left on. One that has come to the end of its job powers off by itself."""
         try:
             own = {DONE, REBOOTED} & self._told(number).keys()
-            if not _off(self.power, _OFF if own else 0.0):
+            if not (own and self._went_off()):
                 self.power.off()
         except HostError as error:
             if not (died and self._came_back(number)):
                 self._notes.append(f"its power could not be cut: {error.message}")
+
+    def _went_off(self) -> bool:
+        """Whether it does so by itself. One that does not tell is believed, and given time."""
+        until = time.monotonic() + _OFF
+        while (state := self.power.state()) is State.ON and time.monotonic() < until:
+            time.sleep(1)
+        if state is State.UNKNOWN:
+            time.sleep(self.grace)
+        return state is not State.ON
 
     def _came_back(self, number: str) -> bool:
         """Whether one that has panicked boots once more, which it does to power off."""
@@ -206,11 +217,3 @@ class _Printed:
         while self._seen < end and (data := self._tree.read(OUTPUT, self._seen)):
             self._seen += len(data)
             self._sink(data)
-
-
-def _off(power: Power, patience: float) -> bool:
-    """Whether it is, within `patience` seconds. One that does not tell is believed."""
-    until = time.monotonic() + patience
-    while (state := power.state()) is State.ON and time.monotonic() < until:
-        time.sleep(1)
-    return state is State.OFF or (state is State.UNKNOWN and patience > 0)
