@@ -111,7 +111,7 @@ def netbsd(directory: Path, version: str, suffix: str = "tgz", lists: str = "SHA
             "bin/sh": b"sh",
             "etc/release": f"NetBSD {version}/amd64\nSources: built from CVS\n".encode(),
         },
-        "etc": {"etc/rc.conf": b"rc_configured=NO\n"},
+        "etc": {"etc/rc": b"#!/bin/sh\n", "etc/rc.conf": b"rc_configured=NO\n"},
         "comp": {"usr/bin/cc": b"cc"},
         "man": {"usr/share/man/man1/ls.1": b".Dd"},
         "modules": {"stand/amd64/modules/nfs/nfs.kmod": b""},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 
 from behunt.model import Release
 
@@ -20,6 +21,19 @@ _ARCHES = {
     "amd64": {"amd64", "i386"},
     "aarch64": {"arm64", "aarch64"},
 }
+_LATEST = (1 << 30,)
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """A version to compare: (15, 0) of 15.0-STABLE, (151022,) of r151022.
+
+    One without numbers (sid, snapshot) is the latest.
+
+    >>> from behunt.families import numbers
+    >>> numbers("6.0_BETA2"), numbers("snapshot") > numbers("15.0")
+    ((6, 0, 2), True)
+    """
+    return tuple(map(int, re.findall(r"\d+", version))) or _LATEST
 
 
 def runs_here(release: Release, system: str = "", machine: str = "") -> str:

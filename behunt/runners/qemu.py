@@ -86,14 +86,9 @@ class QemuRunner:
     def prepare(self, release: Release, clone: Clone) -> str:
         final = self._place(clone.bootenv)
         if not final.is_dir():
-            with tempfile.TemporaryDirectory(
-                dir=self.machines, prefix=f".make.{clone.name}."
-            ) as scratch:
-                place = Path(scratch) / "machine"
-                place.mkdir()
-                FAMILIES[release.os].make(release, clone, eras.hardware_of(release), place)
-                with contextlib.suppress(OSError):  # another behunt was faster
-                    place.rename(final)
+            with _alone(self.machines / f".lock.{final.name}"):
+                if not final.is_dir():
+                    self._make(release, clone, final)
         return _part(made.read(final))
 
     @contextlib.contextmanager
@@ -124,6 +119,15 @@ class QemuRunner:
                 exhausted=lambda: _exhausted(guest, machine.hardware),
                 exceeded=lambda: _exceeded(guest),
             )
+
+    def _make(self, release: Release, clone: Clone, final: Path) -> None:
+        prefix = f".make.{clone.name}."
+        with tempfile.TemporaryDirectory(dir=self.machines, prefix=prefix) as scratch:
+            place = Path(scratch) / "machine"
+            place.mkdir()
+            hardware = eras.hardware_of(release)
+            FAMILIES[release.os].make(release, clone, hardware, place, self._emulated())
+            place.rename(final)
 
     def _place(self, bootenv: BootEnv) -> Path:
         recipe = sha256_of([family.recipe() for family in FAMILIES.values()])

@@ -11,8 +11,9 @@ from pathlib import PurePosixPath as P
 import pytest
 
 from behunt import catalogue
+from behunt.errors import InstallError
 from behunt.hosts.dialogue import pattern
-from behunt.model import Release
+from behunt.model import BootEnv, Release
 from behunt.runners.vm import eras, openbsd_disk
 from behunt.runners.vm.consoles import dialogue
 from behunt.runners.vm.families import FAMILIES
@@ -20,6 +21,7 @@ from behunt.runners.vm.machine import Card, From, Machine, Nic, Tftp
 from behunt.runners.vm.openbsd import IN_QEMU, booting, configured, disk_of
 from behunt.runners.vm.qemu_args import Emulator, qemu_args
 from behunt.runners.vm.shell import LONGEST
+from behunt.storage.protocol import Clone
 
 KNOWN = [one for one in catalogue.load("openbsd").releases if openbsd_disk.unfit(one) == ""]
 # etc/etc.amd64/ttys
@@ -120,6 +122,24 @@ def test_what_its_devices_are_called(version: str, disk: str, interface: str) ->
     hardware = eras.hardware_of(release(version))
     assert disk_of(hardware, 0) == disk
     assert f"etc/hostname.{interface}" in booting(hardware, "")
+
+
+@pytest.mark.parametrize("one", KNOWN, ids=lambda one: one.id)
+def test_each_has_a_network_and_no_ttys_that_it_did_not_have(one: Release) -> None:
+    files = booting(eras.hardware_of(one), "")
+    assert sum(name.startswith("etc/hostname.") for name in files) == 1
+    assert "etc/ttys" not in files
+
+
+@pytest.mark.parametrize(("version", "lacking"), [("5.6", "etc"), ("5.7", "base")])
+def test_without_rc_nothing_would_start(tmp_path: Path, version: str, lacking: str) -> None:
+    for name in ("bsd", "bsd.rd", "usr/mdec/pxeboot"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    clone = Clone("c", BootEnv("b", "b", tmp_path), lower=(str(tmp_path),))
+    with pytest.raises(InstallError, match=f"without the set {lacking},") as caught:
+        openbsd_disk.served(release(version), clone, tmp_path / "tftp")
+    assert ("--set etc" in caught.value.hint) is (lacking == "etc")
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,16 @@ def test_holes_stay_holes(image: Path) -> None:
     assert image.stat().st_blocks * 512 <= 3 << 20
 
 
+@pytest.mark.parametrize("kind", [disklabel.FREEBSD, NETBSD])
+def test_the_recipe_is_all_but_the_contents(tmp_path: Path, kind: disklabel.Kind) -> None:
+    (tmp_path / "root").write_bytes(b"\1")
+    disklabel.write(tmp_path / "image", tmp_path / "root", b"", b"", kind)
+    image = (tmp_path / "image").read_bytes()
+    start = kind.start * SECTOR
+    made = image[:SECTOR] + image[start : start + disklabel.BOOT]
+    assert bytes.fromhex(disklabel.recipe(kind)) == made
+
+
 @given(st.integers(1, 1023), st.integers(1, 1 << 20))
 def test_each_label_is_one_to_a_kernel(cylinders: int, root: int) -> None:
     """What it looks at before it believes a label (fixlabel of sys/kern/subr_diskslice.c)."""

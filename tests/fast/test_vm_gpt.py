@@ -56,6 +56,14 @@ def test_the_contents_are_where_the_table_says(tmp_path: Path, contents: list[Pa
             assert image.read(len(content)) == content
 
 
+def test_the_recipe_is_all_but_the_contents(tmp_path: Path) -> None:
+    (tmp_path / "root").write_bytes(b"root")
+    gpt.write(tmp_path / "image", [Partition("freebsd-ufs", "root", tmp_path / "root")])
+    image = (tmp_path / "image").read_bytes()
+    front, _, back = image.partition(b"root".ljust(1 << 20, b"\0"))
+    assert bytes.fromhex(gpt.recipe()).replace(b"\0", b"") == (front + back).replace(b"\0", b"")
+
+
 def test_holes_stay_holes(tmp_path: Path, contents: list[Partition]) -> None:
     gpt.write(tmp_path / "image", contents)
     status = (tmp_path / "image").stat()

@@ -29,6 +29,7 @@ from behunt.runners.vm.eras import hardware_of
 from behunt.runners.vm.initrd import cpio, needed
 from behunt.runners.vm.linux import BUSYBOX
 from behunt.runners.vm.machine import Firmware
+from behunt.runners.vm.qemu_args import Emulator
 from behunt.storage.home import Home
 from behunt.storage.protocol import Clone
 
@@ -154,7 +155,7 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (root / f"rescue/{name}").hardlink_to(root / "rescue/cat")
     one = release("13.2")
     (place / "made").mkdir()
-    freebsd.make(one, clone(place, root), hardware_of(one), place / "made")
+    freebsd.make(one, clone(place, root), hardware_of(one), place / "made", Emulator())
     assert sorted(path.name for path in (place / "made").iterdir()) == ["made.json", made.ROOT]
     return place / "made" / made.ROOT
 
@@ -208,7 +209,7 @@ def test_what_is_too_large_is_refused_before_it_is_made(tmp_path: Path) -> None:
     one = release("13.2")
     (tmp_path / "made").mkdir()
     with pytest.raises(InstallError, match="does not fit on a disk of 1900 MiB"):
-        freebsd.make(one, clone(tmp_path, root), hardware_of(one), tmp_path / "made")
+        freebsd.make(one, clone(tmp_path, root), hardware_of(one), tmp_path / "made", Emulator())
 
 
 @pytest.mark.parametrize(
@@ -223,7 +224,7 @@ def test_what_nothing_boots_is_refused(tmp_path: Path, has: Mapping[str, bytes],
     one = release("13.2")
     (tmp_path / "made").mkdir()
     with pytest.raises(InstallError, match=says):
-        freebsd.make(one, clone(tmp_path, root), hardware_of(one), tmp_path / "made")
+        freebsd.make(one, clone(tmp_path, root), hardware_of(one), tmp_path / "made", Emulator())
 
 
 def test_a_link_does_not_bring_a_file_from_outside(tmp_path: Path) -> None:
@@ -232,7 +233,7 @@ def test_a_link_does_not_bring_a_file_from_outside(tmp_path: Path) -> None:
     one = release("13.2")
     (tmp_path / "made").mkdir()
     with pytest.raises(InstallError, match="installed without a kernel"):
-        freebsd.make(one, clone(tmp_path, root), hardware_of(one), tmp_path / "made")
+        freebsd.make(one, clone(tmp_path, root), hardware_of(one), tmp_path / "made", Emulator())
 
 
 def published(tmp_path: Path, version: str, boot: Mapping[str, bytes]) -> Path:

@@ -23,6 +23,7 @@ from behunt.model import BootEnv, Outcome, Release, Test, TestFile
 from behunt.runners.vm import made, netbsd
 from behunt.runners.vm.eras import hardware_of
 from behunt.runners.vm.machine import Hardware
+from behunt.runners.vm.qemu_args import Emulator
 from behunt.storage.home import Home
 from behunt.storage.protocol import Clone
 
@@ -70,6 +71,7 @@ TTYS = b'console\t"/usr/libexec/getty Pc"\tpc3\toff secure\ntty00\t"getty"\tunkn
 TREE = {
     **MDEC,
     "netbsd": kernel("NetBSD", "9.3"),
+    "etc/rc": b"#!/bin/sh\n",
     "etc/rc.conf": RC_CONF,
     "etc/ttys": TTYS,
     "dev/MAKEDEV": b"#!/bin/sh -\n",
@@ -81,7 +83,11 @@ def release(version: str, arch: str = "amd64") -> Release:
     return catalogue.find(catalogue.load("netbsd"), version, os="netbsd", arch=arch)
 
 
-def make(place: Path, tree: Mapping[str, bytes], how: Make = netbsd.make) -> Path:
+def to_run(release: Release, clone: Clone, hardware: Hardware, place: Path) -> None:
+    netbsd.make(release, clone, hardware, place, Emulator())
+
+
+def make(place: Path, tree: Mapping[str, bytes], how: Make = to_run) -> Path:
     """The image of a release; beside it, `world` is what it is made of."""
     root = place / "world"
     for name, content in tree.items():
@@ -153,6 +159,7 @@ def test_who_sits_there_finds_a_login_and_no_job(tmp_path: Path) -> None:
     [
         ("netbsd", "installed without a kernel to boot"),
         ("usr/mdec/bootxx_ffsv1", "nothing to boot from"),
+        ("etc/rc", "installed without the set etc"),
     ],
 )
 def test_what_cannot_boot_is_refused(tmp_path: Path, missing: str, says: str) -> None:

@@ -22,6 +22,7 @@ from behunt.model import BootEnv, Outcome, Release, Test, TestFile
 from behunt.runners.vm import disklabel, freebsd, made
 from behunt.runners.vm.eras import hardware_of
 from behunt.runners.vm.machine import Firmware, Hardware
+from behunt.runners.vm.qemu_args import Emulator
 from behunt.storage.home import Home
 from behunt.storage.protocol import Clone
 
@@ -82,7 +83,11 @@ def world(root: Path, version: str, boot: Mapping[str, bytes]) -> Path:
     return root
 
 
-def make(place: Path, version: str, boot: Mapping[str, bytes], how: Make = freebsd.make) -> Path:
+def to_run(release: Release, clone: Clone, hardware: Hardware, place: Path) -> None:
+    freebsd.make(release, clone, hardware, place, Emulator())
+
+
+def make(place: Path, version: str, boot: Mapping[str, bytes], how: Make = to_run) -> Path:
     """The image of a release; beside it, `world` is what it is made of."""
     root = world(place / "world", version, boot)
     (place / "stage").mkdir()

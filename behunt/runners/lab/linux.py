@@ -18,7 +18,7 @@ from behunt.netboot.web import Content
 from behunt.runners.lab.job import JOB
 from behunt.runners.lab.root import Offer, Root, rate_of
 from behunt.runners.protocol import AT
-from behunt.runners.vm import linux
+from behunt.runners.vm import layers, linux
 from behunt.runners.vm.initrd import initrd, loadable, needed
 from behunt.runners.vm.job import System
 from behunt.runners.vm.linux import BUSYBOX, Kernel
@@ -88,7 +88,7 @@ def system(version: str) -> System:
 
 def make(release: Release, clone: Clone, place: Path) -> str:
     """Fill `place`, an empty directory; the kernel's version. InstallError and HostError."""
-    trees = [Path(tree) for tree in clone.lower or (clone.root,)]
+    trees = layers.trees(clone)
     kernel = linux.installed(trees)
     if kernel is None:
         merged = (trees[0] / "lib").is_symlink()

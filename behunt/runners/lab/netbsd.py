@@ -10,13 +10,13 @@ nfs_boot.c.
 from __future__ import annotations
 
 import gzip
-import re
 import struct
 from collections.abc import Mapping
 from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 
+from behunt.families import numbers
 from behunt.model import Release, sha256_of
 from behunt.netboot.dnsmasq import FILES, NETBSD, NETBSD_KERNEL
 from behunt.netboot.lab import Dhcp, Machine
@@ -24,7 +24,7 @@ from behunt.runners.lab import own_loader
 from behunt.runners.lab.job import JOB
 from behunt.runners.lab.root import Offer, Root, rate_of
 from behunt.runners.protocol import AT
-from behunt.runners.vm import ffs, netbsd
+from behunt.runners.vm import layers, netbsd
 from behunt.runners.vm.job import System
 from behunt.storage.protocol import Clone
 
@@ -60,7 +60,7 @@ _COM0 = 1  # X86_BP_CONSDEV_COM0
 
 def unfit(release: Release, dhcp: Dhcp) -> str:
     """Why no machine can boot `release` in a lab with this DHCP; empty if one can."""
-    if tuple(int(part) for part in re.findall(r"\d+", release.version) or (99,)) < _FIRST:
+    if numbers(release.version) < _FIRST:
         return "a NetBSD before 1.6 has no loader that boots from the network"
     return own_loader.unfit(release, dhcp, "its loader asks for its kernel by DHCP")
 
@@ -78,7 +78,7 @@ def make(release: Release, clone: Clone, place: Path) -> str:
     """
     kernel = own_loader.brought(release, clone, place, _KERNEL, _LOADERS)
     (place / NETBSD_KERNEL).write_bytes(gzip.compress(kernel.read_bytes(), mtime=0))
-    own = ffs.text(ffs.trees(clone), _RC_CONF)
+    own = layers.text(layers.trees(clone), _RC_CONF)
     (place / _OWN_RC_CONF).write_text(own, encoding="latin-1")
     return release.version
 

@@ -27,7 +27,7 @@ from behunt.runners.lab import own_loader
 from behunt.runners.lab.job import JOB
 from behunt.runners.lab.root import Offer, Root, rate_of
 from behunt.runners.protocol import AT
-from behunt.runners.vm import ffs, openbsd
+from behunt.runners.vm import layers, openbsd
 from behunt.runners.vm.job import System
 from behunt.storage.protocol import Clone
 
@@ -81,7 +81,7 @@ def make(release: Release, clone: Clone, place: Path) -> str:
     kernel = own_loader.brought(release, clone, place, (_KERNEL, _KERNEL), loaders)
     shutil.copyfile(kernel, place / _KERNEL)
     for file, own in _OWN.items():
-        (place / own).write_text(ffs.text(ffs.trees(clone), file), encoding="latin-1")
+        (place / own).write_text(layers.text(layers.trees(clone), file), encoding="latin-1")
     for console in _CONSOLES:
         (place / console).mkdir()
         (place / console).chmod(0o755)  # it is the root that the machine sees

@@ -11,7 +11,7 @@ from behunt.model import Release
 from behunt.netboot.dnsmasq import FILES
 from behunt.netboot.lab import ARCHES, Dhcp, Machine
 from behunt.netboot.nfs_faults import unserved
-from behunt.runners.vm.ffs import found, trees
+from behunt.runners.vm.layers import found, trees
 from behunt.storage.protocol import Clone
 
 

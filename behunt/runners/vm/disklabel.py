@@ -103,6 +103,12 @@ def label(start: int, size: int, root: int, kind: Kind = FREEBSD) -> bytes:
     return packed(checksum(packed(0)))
 
 
+def recipe(kind: Kind) -> str:
+    """What is the same for all of this kind: another one makes another image."""
+    size = _CYLINDER - kind.start
+    return (_record(b"", _CYLINDER, kind) + labelled(b"", label(kind.start, size, 1, kind))).hex()
+
+
 def checksum(label: bytes) -> int:
     """Of all its 16-bit words; 0 for a label that has its own.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
@@ -12,6 +11,7 @@ from typing import Any, TypeAlias
 
 from behunt.datafiles import data_dir
 from behunt.errors import CatalogueError, UsageError
+from behunt.families import numbers
 from behunt.model import Release
 from behunt.runners.vm.machine import Bus, Card, Chipset, Firmware, Hardware
 
@@ -30,7 +30,6 @@ _KEYS: Mapping[str, type] = (
 )
 _NEEDED = ("cpu", "cpus", "memory", "chipset", "firmware", "disk", "nic")
 _CALLED = {str: "a text", int: "a whole number above 0", bool: "true or false", dict: "a table"}
-_LATEST = (1 << 30,)
 
 
 def hardware_of(release: Release, hypervisor: str = "qemu") -> Hardware:
@@ -80,15 +79,10 @@ def _merged(release: Release) -> Row:
 
 
 def _applies(row: Row, release: Release) -> bool:
-    version = _numbers(release.version)
-    reached = "from" not in row or version >= _numbers(row["from"])
-    past = "to" in row and version > _numbers(row["to"])
+    version = numbers(release.version)
+    reached = "from" not in row or version >= numbers(row["from"])
+    past = "to" in row and version > numbers(row["to"])
     return reached and not past and row.get("arch", release.arch) == release.arch
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    """(15, 0) of 15.0-STABLE, (151022,) of r151022; a name without numbers (sid) is the latest."""
-    return tuple(int(part) for part in re.findall(r"\d+", version)) or _LATEST
 
 
 @cache

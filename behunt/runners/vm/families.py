@@ -9,6 +9,7 @@ from behunt.model import Release
 from behunt.runners.vm import freebsd, linux, netbsd, openbsd_disk
 from behunt.runners.vm.job import System
 from behunt.runners.vm.machine import Boot, Hardware
+from behunt.runners.vm.qemu_args import Emulator
 from behunt.storage.protocol import Clone
 
 
@@ -26,10 +27,12 @@ class Family(Protocol):
         """Why no machine can boot `release` here; empty if one can."""
         ...
 
-    def make(self, release: Release, clone: Clone, hardware: Hardware, place: Path) -> None:
+    def make(
+        self, release: Release, clone: Clone, hardware: Hardware, place: Path, emulator: Emulator
+    ) -> None:
         """Fill `place`, an empty directory, and write there what was Made at last.
 
-        Raises InstallError and HostError.
+        `emulator` is for what takes a machine to be made. Raises InstallError and HostError.
         """
         ...
 

@@ -18,6 +18,7 @@ from behunt.hosts.local import LocalHost
 from behunt.hosts.protocol import checked
 from behunt.hosts.sandbox import Sandbox
 from behunt.model import Release
+from behunt.runners.vm.layers import JOINED, laid, trees
 from behunt.storage.protocol import Clone
 
 _SIZE = 1900  # MiB
@@ -26,9 +27,9 @@ _MAKE_TIME = 900.0  # seconds
 
 # $1 layers, $2 an empty directory to see them through, $3 the image, $4 MiB, $5 free files,
 # $6 a specification of more files, if any
-_IMAGE = """
-mount -t overlay -o "lowerdir=$1" overlay "$2" || exit
-exec makefs -t ffs -B little -o version=1 -s "$4m" -f "$5" ${6:+-F "$6"} "$3" "$2"
+_IMAGE = f"""
+{JOINED}\
+exec makefs -t ffs -B little -o version=1 -s "$4m" -f "$5" ${{6:+-F "$6"}} "$3" "$2"
 """
 RECIPE = [_IMAGE, str(_SIZE), str(_FILES)]
 
@@ -38,23 +39,6 @@ def unfit() -> str:
     if shutil.which("makefs") is None:
         return "its disk is made by makefs, which is not installed: apt install makefs"
     return ""
-
-
-def trees(clone: Clone) -> list[Path]:
-    """What the boot environment is made of, the topmost first."""
-    return [Path(tree) for tree in clone.lower or (clone.root,)]
-
-
-def found(trees: Sequence[Path], names: Sequence[str]) -> list[Path]:
-    """These files of the boot environment, the topmost of each; nothing unless all are there."""
-    paths = [next((tree / name for tree in trees if _has(tree, name)), None) for name in names]
-    there = [path for path in paths if path is not None]
-    return there if len(there) == len(names) else []
-
-
-def text(trees: Sequence[Path], name: str) -> str:
-    """This file of the boot environment, empty if there is none."""
-    return "".join(path.read_text("latin-1") for path in found(trees, [name]))
 
 
 @contextmanager
@@ -69,7 +53,7 @@ def made(
     with tempfile.TemporaryDirectory(dir=place) as name:
         scratch = Path(name)
         image = scratch / "root.ufs"
-        shown = [_laid(files, scratch / "configured"), *trees(clone)]
+        shown = [laid(files, scratch / "configured"), *trees(clone)]
         words = [":".join(map(str, shown)), clone.stage, str(image), str(_SIZE), str(_FILES)]
         if nodes:
             (scratch / "nodes").write_text(nodes, encoding="ascii")
@@ -87,20 +71,3 @@ def _write(release: Release, words: Sequence[str]) -> None:
             "install fewer sets with --set: base and kernel do (docs/vm.md)",
         )
     checked(done)
-
-
-def _laid(files: Mapping[str, str], own: Path) -> Path:
-    own.mkdir()
-    for name, content in files.items():
-        path = own / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content, encoding="latin-1", newline="")
-    for path in (own, *own.rglob("*")):  # whatever the umask is
-        path.chmod(0o755 if path.is_dir() else 0o644)
-    return own
-
-
-def _has(tree: Path, name: str) -> bool:
-    """A link may lead out of the tree."""
-    path = tree / name
-    return path.is_file() and path.resolve().is_relative_to(tree.resolve())

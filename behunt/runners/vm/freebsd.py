@@ -13,11 +13,12 @@ from pathlib import Path
 from behunt.errors import InstallError
 from behunt.model import Release, sha256_of
 from behunt.runners.protocol import AT
-from behunt.runners.vm import ffs, freebsd_disk
+from behunt.runners.vm import disklabel, ffs, freebsd_disk, gpt, layers
 from behunt.runners.vm.freebsd_disk import dedicated, numbers, root_of, sliced
 from behunt.runners.vm.job import FREEBSD, System, waiting
 from behunt.runners.vm.machine import Boot, Bus, Card, Chipset, Firmware, From, Hardware
 from behunt.runners.vm.made import ROOT, Made
+from behunt.runners.vm.qemu_args import Emulator
 from behunt.storage.protocol import Clone
 
 MEMORY = 256 << 20  # bytes that the system itself takes
@@ -30,6 +31,7 @@ _JOB = f"{AT}/.init"
 _TTYS = "etc/ttys"
 # name, "getty", type, then off, on or onifconsole, and the rest; ttyu of uart(4), ttyd of sio(4)
 _PORT = re.compile(r'^(tty[ud]0[ \t]+"[^"]*"[ \t]+\S+)[ \t].*$', re.MULTILINE)
+_ANY_TTYS = 'ttyu0 "getty" vt100 off\nttyd0 "getty" dialup off secure\n'
 _SYNCDHCP = 'ifconfig_DEFAULT="SYNCDHCP"\n'
 _INTERFACES = {Card.E1000: "em0", Card.RTL8139: "rl0"}  # before ifconfig_DEFAULT
 # What has no devfs(5) to begin with; MAKEDEV makes the rest. The numbers are FreeBSD's own, which
@@ -88,8 +90,11 @@ def boot(place: Path) -> Boot:
     return From.DISK
 
 
-def make(release: Release, clone: Clone, hardware: Hardware, place: Path) -> None:
+def make(
+    release: Release, clone: Clone, hardware: Hardware, place: Path, emulator: Emulator
+) -> None:
     """Fill `place`, an empty directory. Raises InstallError and HostError."""
+    del emulator
     files = configured(hardware, system(release.version), release.version)
     _make(release, clone, hardware, place, files)
 
@@ -102,15 +107,15 @@ def make_seat(release: Release, clone: Clone, hardware: Hardware, place: Path) -
 def _make(
     release: Release, clone: Clone, hardware: Hardware, place: Path, files: Mapping[str, str]
 ) -> None:
-    trees = ffs.trees(clone)
+    trees = layers.trees(clone)
     kernel = release.trait("kernel_path", "/boot/kernel/kernel").lstrip("/")
-    if not ffs.found(trees, [kernel]):
+    if not layers.found(trees, [kernel]):
         raise InstallError(
             f"{release.id} was installed without a kernel to boot",
             "install the set kernel too: leave out --set, or add it (docs/sets.md)",
         )
     hardware = replace(hardware, firmware=freebsd_disk.firmware_of(release, trees, hardware))
-    if ttys := ffs.text(trees, _TTYS):
+    if ttys := layers.text(trees, _TTYS):
         files = {**files, _TTYS: with_getty(ttys)}
     with ffs.made(release, clone, place, files, _nodes(release.version)) as root:
         freebsd_disk.write(release, trees, root, place / ROOT)
@@ -161,8 +166,7 @@ def _network(hardware: Hardware, version: str) -> str:
     """How it gets an address, where there is a dhclient(8)."""
     if not sliced(version):
         return _SYNCDHCP
-    interface = _INTERFACES.get(hardware.nic, "DEFAULT")
-    return "" if dedicated(version) else f'ifconfig_{interface}="DHCP"\n'
+    return "" if dedicated(version) else f'ifconfig_{_INTERFACES[hardware.nic]}="DHCP"\n'
 
 
 def _nodes(version: str) -> str:
@@ -181,4 +185,6 @@ def recipe() -> str:
     like = Hardware("", "", 1, 0, Chipset.PC, Firmware.BIOS, Bus.IDE, "{n}", Card.E1000)
     eras = ("", "7.4", "7.0", "5.5", "4.11", "3.5")
     files = [sorted(configured(like, system(one), one).items()) for one in eras]
-    return sha256_of([ffs.RECIPE, [_nodes(one) for one in eras], files, _PORT.pattern])
+    nodes = [_nodes(one) for one in eras]
+    disks = [gpt.recipe(), *map(disklabel.recipe, (disklabel.FREEBSD, disklabel.DEDICATED))]
+    return sha256_of([ffs.RECIPE, nodes, files, with_getty(_ANY_TTYS), disks])

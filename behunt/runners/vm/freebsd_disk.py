@@ -16,7 +16,7 @@ from behunt.errors import InstallError
 from behunt.families.freebsd import version_of
 from behunt.model import Release
 from behunt.runners.vm import disklabel, fat, firmware, gpt
-from behunt.runners.vm.ffs import found
+from behunt.runners.vm.layers import found
 from behunt.runners.vm.machine import Firmware, Hardware
 
 _MBR_SINCE, _GPT = (4, 0), (7, 1)  # the first with mbr, and with pmbr and gptboot

@@ -6,6 +6,7 @@ pmbr(8), which starts the partition of type freebsd-boot.
 
 from __future__ import annotations
 
+import os
 import struct
 import uuid
 import zlib
@@ -44,22 +45,40 @@ class Partition:
 
 def write(image: Path, partitions: Sequence[Partition], boot_code: bytes = b"") -> None:
     """Make `image` of the partitions, in this order. Its identifiers follow from their labels."""
+    starts, total = _placed(partitions)
+    front, back = _tables(partitions, starts, total, boot_code)
+    with image.open("wb") as disk:
+        disk.truncate(total * SECTOR)
+        disk.write(front)
+        disk.seek(total * SECTOR - len(back))
+        disk.write(back)
+        for partition, start in zip(partitions, starts, strict=True):
+            copy_into(disk, partition.content, start * SECTOR)
+
+
+def recipe() -> str:
+    """What is the same for all images: another one makes another image."""
+    one = [Partition("freebsd-ufs", "root", Path(os.devnull), SECTOR)]
+    return b"".join(_tables(one, *_placed(one), b"")).hex()
+
+
+def _placed(partitions: Sequence[Partition]) -> tuple[list[int], int]:
+    """Where each begins, and how long the disk is, in sectors."""
     starts, following = [], _ALIGNED
     for partition in partitions:
         starts.append(following)
         following += -(-partition.sectors // _ALIGNED) * _ALIGNED
-    total = following + _ALIGNED  # room for the second table
+    return starts, following + _ALIGNED  # room for the second table
+
+
+def _tables(
+    partitions: Sequence[Partition], starts: Sequence[int], total: int, boot_code: bytes
+) -> tuple[bytes, bytes]:
+    """What the disk begins and ends with."""
     table = b"".join(map(_entry, partitions, starts)).ljust(_TABLE * SECTOR, b"\0")
-    with image.open("wb") as disk:
-        disk.truncate(total * SECTOR)
-        disk.write(_protective(total, boot_code))
-        disk.write(_header(table, total, here=1, other=total - 1, entries=2))
-        disk.write(table)
-        disk.seek((total - 1 - _TABLE) * SECTOR)
-        disk.write(table)
-        disk.write(_header(table, total, here=total - 1, other=1, entries=total - 1 - _TABLE))
-        for partition, start in zip(partitions, starts, strict=True):
-            copy_into(disk, partition.content, start * SECTOR)
+    first = _header(table, total, here=1, other=total - 1, entries=2)
+    second = _header(table, total, here=total - 1, other=1, entries=total - 1 - _TABLE)
+    return _protective(total, boot_code) + first + table, table + second
 
 
 def _protective(total: int, boot_code: bytes) -> bytes:

@@ -21,6 +21,7 @@ from behunt.model import Release
 from behunt.runners.vm import accel, eras, firmware, freebsd, linux, made, netbsd, seat
 from behunt.runners.vm.families import FAMILIES
 from behunt.runners.vm.initrd import initrd, needed
+from behunt.runners.vm.layers import trees
 from behunt.runners.vm.machine import (
     Disk,
     Firmware,
@@ -120,8 +121,7 @@ def _from_disk(release: Release, clone: Clone, order: Order, scratch: Path) -> M
 
 
 def _shared(release: Release, clone: Clone, order: Order, machines: Path, scratch: Path) -> Machine:
-    trees = [Path(tree) for tree in clone.lower or (clone.root,)]
-    kernel = linux.installed(trees)
+    kernel = linux.installed(trees(clone))
     own = kernel is not None
     kernel = kernel or _fetched(release, clone, machines, scratch)
     machine = machine_of(release, clone, kernel, order, scratch, own=own)
@@ -184,7 +184,7 @@ def _initrd(kernel: linux.Kernel, card: str, order: Order, *, own: bool) -> byte
 
 def _fetched(release: Release, clone: Clone, machines: Path, scratch: Path) -> linux.Kernel:
     """The kernel that the distribution would install, kept where the next one finds it."""
-    merged = (Path((*clone.lower, clone.root)[0]) / "lib").is_symlink()
+    merged = (trees(clone)[0] / "lib").is_symlink()
     identity = clone.bootenv.identity[:24]
     if not identity:
         return linux.fetched(release, clone, scratch, merged=merged)

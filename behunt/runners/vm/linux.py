@@ -20,11 +20,12 @@ from behunt.hosts.sandbox import Sandbox
 from behunt.model import Release, sha256_of
 from behunt.runners.packages import layer
 from behunt.runners.protocol import AT
-from behunt.runners.vm import machine
+from behunt.runners.vm import layers, machine
 from behunt.runners.vm.initrd import initrd, needed
 from behunt.runners.vm.job import LINUX, System, waiting
 from behunt.runners.vm.machine import Boot, Hardware
 from behunt.runners.vm.made import INITRD, KERNEL, ROOT, Made
+from behunt.runners.vm.qemu_args import Emulator
 from behunt.storage.protocol import Clone
 
 PACKAGES = {"amd64": "linux-image-amd64", "i386": "linux-image-686"}
@@ -90,17 +91,19 @@ def boot(place: Path) -> Boot:
     return machine.Kernel(PurePosixPath(place / KERNEL), PurePosixPath(place / INITRD), APPEND)
 
 
-def make(release: Release, clone: Clone, hardware: Hardware, place: Path) -> None:
+def make(
+    release: Release, clone: Clone, hardware: Hardware, place: Path, emulator: Emulator
+) -> None:
     """Fill `place`, an empty directory. Raises InstallError and HostError."""
-    trees = [Path(tree) for tree in clone.lower or (clone.root,)]
+    del emulator
+    trees = layers.trees(clone)
     kernel = installed(trees)
-    layers = [str(tree) for tree in trees]
     if kernel is None:
         kernel = fetched(release, clone, place, merged=(trees[0] / "lib").is_symlink())
-        layers.insert(0, str(place / "kernel"))
+        trees.insert(0, place / "kernel")
     shutil.copyfile(kernel.image, place / KERNEL)
     (place / INITRD).write_bytes(_initrd(kernel, hardware))
-    write_root(layers, clone.stage, place / ROOT)
+    write_root(trees, clone.stage, place / ROOT)
     Made(release.os, kernel.version, hardware).write(place)
 
 
@@ -137,10 +140,10 @@ def fetched(release: Release, clone: Clone, place: Path, *, merged: bool) -> Ker
     return Kernel(image, modules, f"{modules.name} ({build})")
 
 
-def write_root(layers: list[str], stage: str, image: Path) -> None:
-    """A file system of what `layers` (top first) show together, seen through `stage`."""
+def write_root(trees: list[Path], stage: str, image: Path) -> None:
+    """A file system of what `trees` (top first) show together, seen through `stage`."""
     host: Host = LocalHost(Sandbox(namespaces=("mount",)), "image")
-    words = [":".join(layers), stage, str(image), str(_ROOM)]
+    words = [":".join(map(str, trees)), stage, str(image), str(_ROOM)]
     host.run(["sh", "-c", _IMAGE, "sh", *words], timeout=_MAKE_TIME, check=True)
 
 

@@ -13,12 +13,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from behunt.errors import InstallError
+from behunt.families import numbers
 from behunt.model import Release, sha256_of
 from behunt.runners.protocol import AT
-from behunt.runners.vm import ffs, netbsd_disk
+from behunt.runners.vm import disklabel, ffs, layers, netbsd_disk
 from behunt.runners.vm.job import System, waiting
 from behunt.runners.vm.machine import Boot, Bus, Card, Chipset, Firmware, From, Hardware
 from behunt.runners.vm.made import ROOT, Made
+from behunt.runners.vm.qemu_args import Emulator
 from behunt.storage.protocol import Clone
 
 MEMORY = 128 << 20  # bytes that the system itself takes
@@ -27,9 +29,10 @@ _FIRST = (2, 0)
 _DHCPCD = (6, 0)  # before, and for long after, there is dhclient(8)
 _JOB = f"{AT}/.init"
 _TTYS = "etc/ttys"
-_INTERFACES = {Card.E1000: "wm0", Card.RTL8139: "rtk0", Card.VIRTIO: "vioif0"}
+_INTERFACES = {Card.E1000: "wm0", Card.VIRTIO: "vioif0"}
 _SERVICES = ("cron", "inetd", "postfix", "savecore", "sendmail", "update_motd")
 _CONSOLE = re.compile(r'^(console[ \t]+"[^"]*")[ \t].*$', re.MULTILINE)
+_ANY_TTYS = 'console "getty" unknown off\n'
 _CONSTTY = re.compile(r"^constty[ \t].*[ \t]on[ \t]", re.MULTILINE)
 
 # Of a port the device that does not wait for a carrier (tty(4)). The time is for no other machine
@@ -47,7 +50,7 @@ NETBSD = System(
 
 def unfit(release: Release) -> str:
     """Why no machine can boot `release`; empty if one can."""
-    if _numbers(release.version) < _FIRST:
+    if numbers(release.version) < _FIRST:
         return "only its own installboot(8) makes a disk that a NetBSD before 2.0 boots from"
     return ffs.unfit()
 
@@ -62,8 +65,11 @@ def boot(place: Path) -> Boot:
     return From.DISK
 
 
-def make(release: Release, clone: Clone, hardware: Hardware, place: Path) -> None:
+def make(
+    release: Release, clone: Clone, hardware: Hardware, place: Path, emulator: Emulator
+) -> None:
     """Fill `place`, an empty directory. Raises InstallError and HostError."""
+    del emulator
     _make(release, clone, hardware, place, configured(hardware, release.version, _own(clone)))
 
 
@@ -75,13 +81,18 @@ def make_seat(release: Release, clone: Clone, hardware: Hardware, place: Path) -
 def _make(
     release: Release, clone: Clone, hardware: Hardware, place: Path, files: Mapping[str, str]
 ) -> None:
-    trees = ffs.trees(clone)
-    if not ffs.found(trees, [release.trait("kernel_path", "/netbsd").lstrip("/")]):
+    trees = layers.trees(clone)
+    if not layers.found(trees, [release.trait("kernel_path", "/netbsd").lstrip("/")]):
         raise InstallError(
             f"{release.id} was installed without a kernel to boot",
             "install the set kern-GENERIC too: leave out --set, or add it (docs/sets.md)",
         )
-    if ttys := ffs.text(trees, _TTYS):
+    if not layers.found(trees, ["etc/rc"]):
+        raise InstallError(
+            f"{release.id} was installed without the set etc, which starts what is to run",
+            "leave out --set, or add it (docs/sets.md)",
+        )
+    if ttys := layers.text(trees, _TTYS):
         files = {**files, _TTYS: with_getty(ttys)}
     programs = netbsd_disk.programs(release, trees)
     with ffs.made(release, clone, place, {**files, **programs.files}) as root:
@@ -109,18 +120,16 @@ def console(hardware: Hardware, version: str, own: Mapping[str, str]) -> Mapping
     boot.cfg from 5.0 on, and would wait for somebody's choice.
     """
     settings = {"rc_configured": "YES", "no_swap": "YES", **dict.fromkeys(_SERVICES, "NO")}
-    files = {
+    by_dhcp = "dhcp" if numbers(version) >= _DHCPCD else "!dhclient $int"
+    return {
         "boot.cfg": _added(own.get("boot.cfg", ""), "consdev=com0\nclear=0\ntimeout=0\n"),
         "etc/fstab": f"{root_of(hardware)} / ffs rw 1 1\n",
         "etc/rc.conf": _added(
             own.get("etc/rc.conf", ""),
             "".join(f"{name}={value}\n" for name, value in settings.items()),
         ),
+        f"etc/ifconfig.{_INTERFACES[hardware.nic]}": f"up\n{by_dhcp}\n",
     }
-    if interface := _INTERFACES.get(hardware.nic):
-        by_dhcp = "dhcp" if _numbers(version) >= _DHCPCD else "!dhclient $int"
-        files[f"etc/ifconfig.{interface}"] = f"up\n{by_dhcp}\n"
-    return files
 
 
 def root_of(hardware: Hardware) -> str:
@@ -143,17 +152,13 @@ def recipe() -> str:
     """What is the same for all that is made: another one makes another thing."""
     like = Hardware("", "", 1, 0, Chipset.PC, Firmware.BIOS, Bus.IDE, "/dev/r{n}d", Card.E1000)
     files = [sorted(configured(like, one, {}).items()) for one in ("5.2", "6.0")]
-    return sha256_of([ffs.RECIPE, netbsd_disk.PARAMETERS.hex(), files, _CONSOLE.pattern])
+    disk = [netbsd_disk.PARAMETERS.hex(), disklabel.recipe(disklabel.NETBSD)]
+    return sha256_of([ffs.RECIPE, disk, files, with_getty(_ANY_TTYS)])
 
 
 def _own(clone: Clone) -> Mapping[str, str]:
-    return {name: ffs.text(ffs.trees(clone), name) for name in ("boot.cfg", "etc/rc.conf")}
+    return {name: layers.text(layers.trees(clone), name) for name in ("boot.cfg", "etc/rc.conf")}
 
 
 def _added(text: str, lines: str) -> str:
     return f"{text.rstrip()}\n{lines}" if text.strip() else lines
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    """A name without numbers is the latest."""
-    return tuple(int(part) for part in re.findall(r"\d+", version)) or (1 << 30,)

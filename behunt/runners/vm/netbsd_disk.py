@@ -14,7 +14,7 @@ from pathlib import Path
 
 from behunt.errors import InstallError
 from behunt.model import Release
-from behunt.runners.vm import disklabel, ffs
+from behunt.runners.vm import disklabel, layers
 
 _NAMES = ("usr/mdec/mbr", "usr/mdec/bootxx_ffsv1", "usr/mdec/boot")
 _MAGIC = ord("x") << 24 | 0x86B << 12 | ord("m") << 4 | 1  # X86_BOOT_MAGIC_1
@@ -46,7 +46,7 @@ class Programs:
 
 def programs(release: Release, trees: Sequence[Path]) -> Programs:
     """The boot programs of a boot environment. Raises InstallError where they are not there."""
-    paths = ffs.found(trees, _NAMES)
+    paths = layers.found(trees, _NAMES)
     if not paths:
         names = " and ".join(f"/{name}" for name in _NAMES)
         raise InstallError(

@@ -13,7 +13,7 @@ from behunt.runners.vm.machine import Card, Hardware
 _JOB = f"{AT}/.init"
 _SERVICES = ("cron", "ntpd", "sendmail", "slaacd", "smtpd", "sndiod", "sshd")
 _OFF = (*(f"{name}_flags" for name in _SERVICES), "library_aslr", "pf")
-_INTERFACES = {Card.VIRTIO: "vio0", Card.E1000: "em0", Card.RTL8139: "rl0", Card.NE2K: "ne3"}
+_INTERFACES = {Card.VIRTIO: "vio0", Card.E1000: "em0"}
 # name, "getty", then type, whether it is on, and the rest
 _PORT = re.compile(r'^(tty00[ \t]+"[^"]*"[ \t]+).*$', re.MULTILINE)
 # vmd(8) gives it one serial port, which rc(8) has open: its settings last.
@@ -47,17 +47,16 @@ def configured(hardware: Hardware, system: System = OPENBSD) -> Mapping[str, str
 
 
 def booting(hardware: Hardware, ttys: str) -> Mapping[str, str]:
-    """More of them, for a machine that has boot(8) and perhaps a network card.
+    """More of them, for a machine that has boot(8) and a network card.
 
-    `ttys` is the boot environment's own etc/ttys. Its first serial port gets a login, which is
-    seen where the job does not start.
+    `ttys` is the boot environment's own etc/ttys, if it has one. Its first serial port gets a
+    login, which is seen where the job does not start.
     """
-    interface = _INTERFACES.get(hardware.nic, "ne0")
-    return {
+    files = {
         "etc/boot.conf": boot_conf("/bsd"),
-        f"etc/hostname.{interface}": "dhcp\n",
-        "etc/ttys": _PORT.sub(r"\1vt220 on secure", ttys),
+        f"etc/hostname.{_INTERFACES[hardware.nic]}": "dhcp\n",
     }
+    return {**files, "etc/ttys": _PORT.sub(r"\1vt220 on secure", ttys)} if ttys else files
 
 
 def boot_conf(kernel: str) -> str:

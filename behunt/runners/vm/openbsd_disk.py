@@ -8,19 +8,20 @@ what makes a disk of an archive of the boot environment, which is the machine's 
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from behunt.errors import ConsoleError, InstallError
+from behunt.errors import ConsoleError, HostError, InstallError
+from behunt.families import numbers
 from behunt.hosts.console import Console
 from behunt.hosts.transcript import Transcript
 from behunt.model import Release, sha256_of
-from behunt.runners.vm import accel, ffs
+from behunt.runners.vm import layers
 from behunt.runners.vm.consoles import deaths, dialogue
+from behunt.runners.vm.course import gone
 from behunt.runners.vm.job import System
 from behunt.runners.vm.machine import (
     Boot,
@@ -37,7 +38,7 @@ from behunt.runners.vm.machine import (
 )
 from behunt.runners.vm.made import ROOT, Made
 from behunt.runners.vm.openbsd import IN_QEMU, boot_conf, booting, configured, disk_of
-from behunt.runners.vm.qemu_args import qemu_args
+from behunt.runners.vm.qemu_args import Emulator, qemu_args
 from behunt.runners.vm.root_tar import pack
 from behunt.runners.vm.running import MONITOR, SERIAL, Running
 from behunt.runners.vm.shell import type_all
@@ -53,12 +54,14 @@ _UP_TIME = 600.0  # seconds until its installer asks, emulated
 _MAKE_TIME = 3600.0  # seconds, for the largest of roots, emulated
 _MIB = 1 << 20
 _NEEDED = {"bsd": "bsd", "bsd.rd": "bsd.rd", "usr/mdec/pxeboot": "base"}  # file: set
+_ETC_IN_BASE = (5, 7)
+_ANY_TTYS = 'tty00 "getty" unknown off\n'
 _PXEBOOT = "pxeboot"
 
 
 def unfit(release: Release) -> str:
     """Why no machine can boot `release`; empty if one can."""
-    if _numbers(release.version) < _FIRST:
+    if numbers(release.version) < _FIRST:
         return "its disk is made by an installer that pxeboot(8) boots, which came in OpenBSD 3.5"
     return ""
 
@@ -73,10 +76,13 @@ def boot(place: Path) -> Boot:
     return From.DISK
 
 
-def make(release: Release, clone: Clone, hardware: Hardware, place: Path) -> None:
+def make(
+    release: Release, clone: Clone, hardware: Hardware, place: Path, emulator: Emulator
+) -> None:
     """Fill `place`, an empty directory. Raises InstallError and HostError."""
     with tempfile.TemporaryDirectory(dir=place) as scratch:
-        install(prepared(release, clone, hardware, Path(scratch)), release, Path(scratch))
+        machine = prepared(release, clone, hardware, Path(scratch))
+        install(machine, release, Path(scratch), emulator)
         Path(scratch, ROOT).rename(place / ROOT)
     Made(release.os, release.version, hardware).write(place)
 
@@ -88,7 +94,7 @@ def prepared(release: Release, clone: Clone, hardware: Hardware, scratch: Path) 
     """
     tftp = served(release, clone, scratch / TFTP)
     root, archive = scratch / ROOT, scratch / "root.tar"
-    ttys = ffs.text(ffs.trees(clone), "etc/ttys")
+    ttys = layers.text(layers.trees(clone), "etc/ttys")
     pack(clone, {**configured(hardware, IN_QEMU), **booting(hardware, ttys)}, scratch, archive)
     os.truncate(archive, -(-archive.stat().st_size // _MIB) * _MIB)
     with root.open("wb") as disk:
@@ -98,15 +104,17 @@ def prepared(release: Release, clone: Clone, hardware: Hardware, scratch: Path) 
 
 def served(release: Release, clone: Clone, place: Path) -> Path:
     """The directory `place` with what pxeboot(8) reads. InstallError where there is no such."""
-    trees = ffs.trees(clone)
-    if lacking := [item for name, item in _NEEDED.items() if not ffs.found(trees, [name])]:
-        sets = " ".join(f"--set {name}" for name in dict.fromkeys(_NEEDED.values()))
+    trees = layers.trees(clone)
+    etc = "base" if numbers(release.version) >= _ETC_IN_BASE else "etc"
+    needed = {**_NEEDED, "etc/rc": etc}
+    if lacking := [item for name, item in needed.items() if not layers.found(trees, [name])]:
+        sets = " ".join(f"--set {name}" for name in dict.fromkeys(needed.values()))
         raise InstallError(
-            f"{release.id} was installed without the set {lacking[0]}, which makes its disk",
+            f"{release.id} was installed without the set {lacking[0]}, which its disk takes",
             f"leave out --set, or name all that it shall have: {sets}, and more (docs/vm.md)",
         )
     (place / "etc").mkdir(parents=True)
-    kernel, pxeboot = ffs.found(trees, ["bsd.rd", "usr/mdec/pxeboot"])
+    kernel, pxeboot = layers.found(trees, ["bsd.rd", "usr/mdec/pxeboot"])
     shutil.copyfile(kernel, place / "bsd.rd")
     shutil.copyfile(pxeboot, place / _PXEBOOT)
     (place / "etc/boot.conf").write_text(boot_conf("tftp:/bsd.rd"), encoding="ascii")
@@ -120,10 +128,8 @@ def making(release: Release, hardware: Hardware, tftp: Path, root: Path, archive
     return Machine(f"make-{release.id}", hardware, From.NETWORK, tuple(disks), nic=nic)
 
 
-def install(machine: Machine, release: Release, scratch: Path) -> None:
+def install(machine: Machine, release: Release, scratch: Path, emulator: Emulator) -> None:
     """Run `machine`, and have it make its disk. Raises InstallError and HostError."""
-    qemu = accel.installed()
-    emulator = accel.emulator(qemu, accel.acceleration(qemu, scratch / "accelerator.json"))
     sockets = {"serial": PurePosixPath(SERIAL), "qmp": PurePosixPath(MONITOR)}
     with Running(
         qemu_args(machine, emulator, **sockets),
@@ -132,8 +138,19 @@ def install(machine: Machine, release: Release, scratch: Path) -> None:
         deaths=deaths("openbsd"),
     ) as running:
         running.monitor.go_on()
-        filled(running.console, lines(release.version, machine.hardware))
+        try:
+            filled(running.console, lines(release.version, machine.hardware))
+        except InstallError as error:
+            if not running.console.ended:
+                raise
+            raise _ended(error, *gone(running.monitor)) from error
         running.end()
+
+
+def _ended(error: InstallError, went: str, lost: str) -> InstallError | HostError:
+    """`error`, of a machine that has gone: whose doing that was."""
+    kind = HostError if lost else InstallError
+    return kind(f"{error.message}: {lost or went}", error.hint)
 
 
 def filled(console: Console, lines: Sequence[str]) -> None:
@@ -159,7 +176,7 @@ def lines(version: str, hardware: Hardware) -> tuple[str, ...]:
     tells whether there is a partition then.
     """
     to, of = disk_of(hardware, 0), disk_of(hardware, 1)
-    if _numbers(version) < _INSTALLBOOT:
+    if numbers(version) < _INSTALLBOOT:
         mdec = "/mnt/usr/mdec"
         bootable = f"cp {mdec}/boot /mnt/boot && {mdec}/installboot /mnt/boot {mdec}/biosboot {to}"
     else:
@@ -181,11 +198,6 @@ def recipe() -> str:
     """What is the same for all that is made: another one makes another thing."""
     ide = (Bus.IDE, "/dev/rwd{n}c", Card.E1000)
     like = Hardware("", "", 1, 0, Chipset.PC, Firmware.BIOS, *ide)
-    files = {**configured(like, IN_QEMU), **booting(like, "")}
+    files = {**configured(like, IN_QEMU), **booting(like, _ANY_TTYS)}
     typed = [lines(version, like) for version in ("5.4", "7.7")]
     return sha256_of([_SIZE, sorted(files.items()), typed])
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    """A name without numbers is the latest."""
-    return tuple(map(int, re.findall(r"\d+", version))) or (1 << 30,)

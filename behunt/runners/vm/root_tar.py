@@ -7,12 +7,13 @@ from pathlib import Path
 
 from behunt.hosts.local import LocalHost
 from behunt.hosts.sandbox import Sandbox
+from behunt.runners.vm.layers import JOINED, laid, trees
 from behunt.storage.protocol import Clone
 
 _TIME = 3600.0  # seconds, for the largest of roots
 # $1 layers, $2 an empty directory to see them through, $3 the archive
-_PACK = """\
-mount -t overlay -o "lowerdir=$1" overlay "$2" || exit
+_PACK = f"""\
+{JOINED}\
 exec tar -C "$2" --numeric-owner --format=ustar -cf "$3" .
 """
 
@@ -22,13 +23,7 @@ def pack(clone: Clone, files: Mapping[str, str], scratch: Path, archive: Path) -
 
     It is ustar in whole records, as any tar reads it, also off a raw disk. Raises HostError.
     """
-    own = scratch / "configured"
-    for name, text in files.items():
-        (own / name).parent.mkdir(parents=True, exist_ok=True)
-        (own / name).write_text(text, encoding="latin-1")
-    for path in (own, *own.rglob("*")):  # whatever the umask is
-        path.chmod(0o755 if path.is_dir() else 0o644)
-    layers = ":".join(map(str, (own, *(clone.lower or (clone.root,)))))
+    shown = [laid(files, scratch / "configured"), *trees(clone)]
     host = LocalHost(Sandbox(namespaces=("mount",)), "archive")
-    words = [layers, clone.stage, str(archive)]
+    words = [":".join(map(str, shown)), clone.stage, str(archive)]
     host.run(["sh", "-c", _PACK, "sh", *words], timeout=_TIME, check=True)
