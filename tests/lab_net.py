@@ -11,13 +11,15 @@ import contextlib
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 MACHINES = 2
 ADDRESS = "10.77.0.1"
+ELSEWHERE = "10.78.0.1"  # of the same machine, on a network that is not the lab's
 _FIRMWARE = Path("/usr/share/OVMF")
 _NET = f"""
 set -e
@@ -39,10 +41,9 @@ for number in 1 {MACHINES}; do
     ip link set metal$number master card$number up
     ip link set card$number up
 done
-ip link add other0 type veth peer name other1 # another network of this machine
-ip address add 10.78.0.1/24 dev other0
+ip link add other0 type bridge # another network of this machine
+ip address add {ELSEWHERE}/24 dev other0
 ip link set other0 up
-ip link set other1 up
 for port in port1 plug1 port2 plug2; do # they forward some moments after they are up
     until ip -details link show $port | grep -q 'state forwarding'; do sleep 0.02; done
 done
@@ -150,12 +151,62 @@ def lab(directory: Path) -> Iterator[LabNet]:
 
 
 @contextlib.contextmanager
-def neighbour(net: LabNet, address: str) -> Iterator[tuple[str, ...]]:
-    """Another machine of the lab's network, as words to run a command there; its card is eth0."""
+def neighbour(net: LabNet, address: str, bridge: str = "lab0") -> Iterator[tuple[str, ...]]:
+    """Another machine of the lab's network, as words to run a command there; its card is eth0.
+
+    Or of the other network, other0.
+    """
     with namespace() as (holder, enter):
+        port = f"{bridge}-port"
         wire = ["type", "veth", "peer", "name", "eth0", "netns", str(holder)]
-        net.run("ip", "link", "add", "port9", *wire)
-        net.run("ip", "link", "set", "port9", "master", "lab0", "up")
+        net.run("ip", "link", "add", port, *wire)
+        net.run("ip", "link", "set", port, "master", bridge, "up")
         for words in (["address", "add", address, "dev", "eth0"], ["link", "set", "eth0", "up"]):
             subprocess.run([*enter, "ip", *words], check=True)
         yield enter
+
+
+# What each of the ports by UDP is asked for. All of it goes to all of them: it costs nothing.
+_SCAN = """
+import select, socket, struct, sys, time
+
+address, mac, *ports = sys.argv[1:]
+call = lambda *program: struct.pack(">10I", 7, 0, 2, *program, 0, 0, 0, 0, 0)
+asked = [call(100000, 2), call(100003, 3), call(100005, 3), bytes([0, 1]) + b"file\\0octet\\0"]
+card = bytes.fromhex(mac.replace(":", ""))
+discover = struct.pack(">4BIHH16x16s192x", 1, 1, 6, 0, 7, 0, 1 << 15, card)
+asked.append(discover + bytes([99, 130, 83, 99, 53, 1, 1, 255]))
+
+streams = {}
+for port in ports:
+    stream = socket.socket()
+    stream.setblocking(False)
+    stream.connect_ex((address, int(port)))
+    streams[stream] = port
+datagrams = socket.socket(type=socket.SOCK_DGRAM)
+datagrams.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+datagrams.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth0")
+datagrams.bind(("", 68))
+for data in asked:
+    for port in ports:
+        datagrams.sendto(data, (address, int(port)))
+datagrams.sendto(asked[-1], ("255.255.255.255", 67))
+
+until = time.monotonic() + 4
+while (left := until - time.monotonic()) > 0:
+    heard, connected, _ = select.select([datagrams], list(streams), [], left)
+    for _ in heard:
+        _, (_, port) = datagrams.recvfrom(4096)
+        print("udp", port if str(port) in ports else 69)  # TFTP answers from a port of its own
+    for stream in connected:
+        port = streams.pop(stream)
+        if stream.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0:
+            print("tcp", port)
+"""
+
+
+def answering(enter: tuple[str, ...], address: str, ports: Iterable[str], mac: str) -> set[str]:
+    """Which ports of the address answer a machine, as "udp 67"; by DHCP, to the card `mac`."""
+    argv = [*enter, sys.executable, "-c", _SCAN, address, mac, *ports]
+    done = subprocess.run(argv, check=True, capture_output=True, text=True, timeout=60)
+    return set(done.stdout.splitlines())

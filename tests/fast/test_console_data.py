@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from behunt.catalogue.load import operating_systems
@@ -126,9 +128,69 @@ def test_one_banner_is_enough_of_a_machine_that_is_up() -> None:
     assert any(each.times == 6 for each in deaths("freebsd", up=True))
 
 
-def test_a_banner_is_no_death_of_a_machine_that_may_reboot() -> None:
+def test_neither_banner_nor_login_is_the_death_of_a_machine_that_may_reboot() -> None:
     may = deaths("freebsd", up=True, reboots=True)
-    assert {each.reached for each in may} == {"panicked", "unbootable", "looping"}
+    assert {each.reached for each in may} == {"panicked", "unbootable"}
+
+
+NOISE = "ugen0.1: <Intel> at usbus0\r\n"
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        "\r\nFreeBSD/amd64 (host) (ttyu0)\r\n\r\nlogin: ",
+        "\r\r\n\r\r\n\rlogin: ",
+        "\r\nDebian GNU/Linux 12 debian-12 ttyS0\r\n\r\ndebian-12 login: ",
+        "\x1b[1mbuild.example.org login: ",
+        "(none) login: ",
+        "\r\nomnios console login: ",
+        f"\r\n{NOISE}login: ",
+        f"\r\nlog{NOISE}in: ",
+        f"\r\ndebian-12 logi{NOISE}n: ",
+        f"\r\ndebi{NOISE}an-12 login: ",
+        f"\r\nlogin: {NOISE}",
+    ],
+)
+def test_what_asks_for_a_login(shown: str) -> None:
+    assert prompts(shown) == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Nov 21 01:04:44 fbsd132 login: ROOT LOGIN (root) ON ttyu0",
+        "Nov  1 01:04:44 host login: 1 LOGIN FAILURE ON console",
+        "2026-11-21T01:04:44.123Z host login: ROOT LOGIN (root) ON tty00",
+        "Nov 21 01:04:44 fbsd132 login[740]: ROOT LOGIN (root) ON ttyu0",
+        "Last login: Sat Nov 21 01:04:44 on ttyu0",
+        "Last failed login: Sat Nov 21 01:04:44 on ttyS0",
+    ],
+)
+def test_what_only_tells_of_one(line: str) -> None:
+    assert prompts(f"{line}\r\n" * 7) == 0
+
+
+@pytest.mark.parametrize(("name", "shown"), [("boot", 1), ("login", 1), ("panic", 1)])
+def test_a_real_console_asks_as_often_as_it_did(name: str, shown: int) -> None:
+    said = Path(__file__).parents[1] / "transcripts" / f"console-{name}-13.2.log"
+    assert prompts(said.read_text(encoding="utf-8", errors="replace")) == shown
+
+
+def prompts(text: str) -> int:
+    """How many logins each of the rows for one sees in `text`, which all of them agree on."""
+    logins = [*dialogue("any", "boot"), dialogue("any", "login")[0]]
+    rows = [*logins, *(row for row in deaths("any") if row.reached == "looping")]
+    assert len(rows) == 3
+    seen = {len(found(each, text)) for each in rows}
+    assert len(seen) == 1
+    return seen.pop()
+
+
+def found(of: Row, text: str) -> list[str]:
+    window, watched = Window(), [Watched(of, 0)]
+    window.add(Cleaner().feed(text.encode()))
+    return [said for _, said in iter(lambda: window.first(watched), None)]
 
 
 def test_what_is_not_known_is_said() -> None:

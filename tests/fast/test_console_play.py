@@ -133,10 +133,10 @@ def test_deaths_are_counted_over_dialogues(line: Line) -> None:
 
 
 def test_to_be_asked_again_and_again_is_a_loop(line: Line) -> None:
-    line.says("login: " * 3)
+    line.says("login: \r\n" * 3)
     reached = line.console.play(LOGIN, within(), ROOT)
     assert (reached.state, reached.dead) == (LOOPING, True)
-    assert reached.said == "asked 3 times: login: login: login:"
+    assert reached.said == "asked 3 times: login:"
     assert line.reads("root\rroot")
 
 
@@ -166,10 +166,10 @@ def test_an_answer_nobody_gave(line: Line) -> None:
 
 def test_the_deadline_says_what_was_awaited_and_what_was_shown(line: Line) -> None:
     line.says("Trying to mount root from ufs:/dev/gpt/root [rw]...\r\nlog")
-    with pytest.raises(ConsoleError, match=r"has not shown 'login: ' after \d+ s") as error:
+    with pytest.raises(ConsoleError, match=r"has not shown '.*n: ' after \d+ s") as error:
         line.console.play(BOOT, within(SOON))
     assert error.value.hint.endswith("ufs:/dev/gpt/root [rw]...\nlog")
-    assert ">> the deadline came before 'login: '" in line.transcript()
+    assert f">> the deadline came before {BOOT[0].name!r}" in line.transcript()
 
 
 def test_silence_to_the_deadline(line: Line) -> None:

@@ -1,7 +1,8 @@
-"""A NetBSD's and an OpenBSD's way to their root, as each of their parts asks on the wire.
+"""The way of a FreeBSD, a NetBSD and an OpenBSD to their root, as each part asks on the wire.
 
-Neither runs here. Their firmware and loaders are udhcpc and tftp, and what a kernel asks is written
-down here after sys/nfs/nfs_boot.c, nfs_bootdhcp.c and krpc_subr.c of each.
+None of them runs here. Their firmware and loaders are udhcpc and tftp. What a kernel asks is
+written down here after sys/nfs/nfs_boot.c, nfs_bootdhcp.c and krpc_subr.c of NetBSD and OpenBSD,
+what FreeBSD's loader asks after stand/libsa/bootp.c, rpc.c and nfs.c.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from behunt.errors import HostError
 from behunt.hosts.syscalls import NAMESPACES, setns
 from behunt.model import BootEnv, Release
 from behunt.netboot.lab import Machine
-from behunt.runners.lab import netbsd, openbsd
+from behunt.runners.lab import freebsd, netbsd, openbsd
 from behunt.runners.lab.families import Family
 from behunt.runners.lab.root import Made
 from behunt.storage.protocol import Clone
@@ -42,10 +43,18 @@ STRANGER = bytes.fromhex("025400770009")
 BROADCAST = b"\xff" * 6
 PORTMAP, MOUNT, NFS, BOOTPARAM = 100000, 100005, 100003, 100026
 GETPORT, CALLIT = 3, 5
-LOOKUP, MKNOD, REMOVE, RENAME, LINK = 3, 11, 12, 14, 15
-CHARACTERS = 4  # NF3CHR
+GETATTR, LOOKUP, READ, MKNOD, REMOVE, RENAME, LINK, READDIR = 1, 3, 6, 11, 12, 14, 15, 16
+TCP, UDP = 6, 17
+DIRECTORY, CHARACTERS = 2, 4  # NF3DIR, NF3CHR
+PIECE = 1024  # bytes: FreeBSD's loader reads no more at once
 KERNEL = os.urandom(1 << 16)
 FILES: dict[str, dict[str, bytes]] = {
+    "freebsd-13.2": {
+        "boot/kernel/kernel": KERNEL,
+        "boot/pxeboot": b"its pxeboot",
+        "boot/loader.conf": b"# its own",
+        "etc/rc": b"",
+    },
     "openbsd-7.8": {"bsd": KERNEL, "usr/mdec/pxeboot": b"pxeboot", "etc/ttys": b""},
     "netbsd-10.1": {
         "netbsd": KERNEL,
@@ -152,9 +161,16 @@ class Card:
             for call in calls:
                 own.sendto(call, (to, port))
             answer, peer = own.recvfrom(1 << 16)
-        assert answer[:4] == calls[-1][:4], "another call was answered"
-        assert struct.unpack_from(">5I", answer, 4) == (1, 0, 0, 0, 0)
-        return answer[24:], peer
+        return accepted(answer, calls[-1]), peer
+
+    def over_tcp(self, port: int, call: bytes) -> bytes:
+        """The answer to `call`, without its head."""
+        with self.socket(socket.AF_INET, socket.SOCK_STREAM) as own:
+            own.connect((ADDRESS, port))
+            own.sendall(words(1 << 31 | len(call)) + call)
+            with own.makefile("rb") as stream:
+                (mark,) = struct.unpack(">I", stream.read(4))
+                return accepted(stream.read(mark & ~(1 << 31)), call)
 
 
 @pytest.fixture
@@ -233,6 +249,13 @@ def call(program: int, version: int, procedure: int, arguments: bytes, number: i
     return words(number, 0, 2, program, version, procedure) + credentials + arguments
 
 
+def accepted(answer: bytes, call: bytes) -> bytes:
+    """What is behind the head of an answer to `call` that was understood."""
+    assert answer[:4] == call[:4], "another call was answered"
+    assert struct.unpack_from(">5I", answer, 4) == (1, 0, 0, 0, 0)
+    return answer[24:]
+
+
 def inet(address: str) -> bytes:
     return words(1, *map(int, address.split(".")))
 
@@ -242,11 +265,18 @@ def taken(data: bytes) -> tuple[bytes, bytes]:
     return data[4 : 4 + length], data[4 + length + -length % 4 :]
 
 
+def port_of(card: Card, program: int, transport: int = UDP) -> int:
+    """What the port mapper says of version 3, asked by the same transport."""
+    asked = call(PORTMAP, 2, GETPORT, words(program, 3, transport, 0))
+    said = card.over_tcp(111, asked) if transport == TCP else card.called(ADDRESS, 111, asked)[0]
+    (port,) = struct.unpack(">I", said)
+    return int(port)
+
+
 def mounted(card: Card, path: bytes) -> tuple[int, bytes]:
     """The status and, of 0, the handle that mountd gives, which is asked by UDP."""
-    asked = call(PORTMAP, 2, GETPORT, words(MOUNT, 3, 17, 0))
-    port, _ = card.called(ADDRESS, 111, asked)
-    said, _ = card.called(ADDRESS, *struct.unpack(">I", port), call(MOUNT, 3, 1, string(path)))
+    said, peer = card.called(ADDRESS, port_of(card, MOUNT), call(MOUNT, 3, 1, string(path)))
+    assert peer[0] == ADDRESS
     (status,) = struct.unpack_from(">I", said)
     return status, taken(said[4:])[0] if status == 0 else b""
 
@@ -260,6 +290,102 @@ def looked_up(card: Card, directory: bytes, name: bytes) -> tuple[bytes, tuple[i
     assert rest[:4] == words(1)
     kind, mode, _, _, _, _, _, _, _, major, minor = struct.unpack_from(">11I", rest, 4)
     return handle, (kind, mode & 0o777, major, minor)
+
+
+@dataclass(frozen=True)
+class Loader:
+    """FreeBSD's: its NFS is by UDP, and takes no answer that lacks the attributes."""
+
+    card: Card
+    port: int
+
+    def asks(self, procedure: int, handle: bytes, *arguments: bytes) -> bytes:
+        """What is behind the status."""
+        asked = call(NFS, 3, procedure, string(handle) + b"".join(arguments))
+        said, peer = self.card.called(ADDRESS, self.port, asked)
+        assert peer == (ADDRESS, self.port)
+        assert said[:4] == words(0)
+        return said[4:]
+
+    def finds(self, directory: bytes, path: str) -> bytes:
+        for name in path.split("/"):
+            handle, rest = taken(self.asks(LOOKUP, directory, string(name.encode())))
+            self.attributes(rest)
+            assert len(handle) <= 64
+            directory = handle
+        return directory
+
+    def reads(self, handle: bytes) -> bytes:
+        """All of a file."""
+        content, end = b"", 0
+        while not end:
+            asked = struct.pack(">QI", len(content), PIECE)
+            _, rest = self.attributes(self.asks(READ, handle, asked))
+            count, end = struct.unpack_from(">2I", rest)
+            data, _ = taken(rest[8:])
+            assert len(data) == count <= PIECE
+            content += data
+        return content
+
+    def lists(self, handle: bytes) -> set[bytes]:
+        """The names in a small directory."""
+        asked = struct.pack(">QQI", 0, 0, PIECE)
+        kind, rest = self.attributes(self.asks(READDIR, handle, asked))
+        assert kind == DIRECTORY
+        names, rest = set(), rest[8:]  # behind the verifier
+        while rest[:4] == words(1):
+            name, rest = taken(rest[12:])
+            names.add(name)
+            rest = rest[8:]
+        assert rest == words(0, 1), "there is more"
+        return names
+
+    @staticmethod
+    def attributes(data: bytes) -> tuple[int, bytes]:
+        """Its type, and what is behind them: RFC 1813 makes them optional, and libsa does not."""
+        follow, kind = struct.unpack_from(">2I", data)
+        assert follow == 1
+        return kind, data[4 + 84 :]
+
+
+def test_a_freebsd_finds_its_root(net: LabNet, card: Card, tmp_path: Path) -> None:
+    with serving(net, tmp_path, "freebsd-13.2", freebsd) as behunt:
+        told = card.asks("-V", "PXEClient:Arch:00000:UNDI:002001", "-x", "0x5d:0000")
+        assert (told["boot_file"], told["siaddr"]) == ("pxeboot", ADDRESS)
+        assert card.fetched("pxeboot") == b"its pxeboot"
+        behunt.comes_to("no mount")
+
+        # its loader, which does not say what firmware there is
+        user_class = b"\x07FreeBSD".hex()
+        options = [f"-O{number}" for number in (17, 12, 16, 3, 1, 26, 54)]
+        told = card.asks("-V", "PXEClient", "-x", f"0x4d:{user_class}", "-o", *options)
+        assert (told["rootpath"], told["hostname"]) == (f"{ADDRESS}:/node1", "node1")
+        assert (told["subnet"], told["serverid"]) == ("255.255.255.0", ADDRESS)
+        assert not {"swapsrv", "opt16", "router"} & told.keys()
+        loader = Loader(card, port_of(card, NFS))
+        status, root = mounted(card, b"/node1")
+        assert status == 0
+        assert len(root) <= 64
+        behunt.comes_to("no job")
+        assert {b"loader.conf", b"loader.conf.local", b"kernel"} <= loader.lists(
+            loader.finds(root, "boot")
+        )
+        assert loader.reads(loader.finds(root, "boot/kernel/kernel")) == KERNEL
+        conf = loader.reads(loader.finds(root, "boot/loader.conf.local")).decode()
+        assert f'vfs.root.mountfrom="nfs:{ADDRESS}:/node1"\n' in conf
+        fstab = loader.reads(loader.finds(root, "etc/fstab")).decode()
+
+        # its kernel, which is given the loader's handle
+        nfs = port_of(card, NFS, TCP)
+        said = card.over_tcp(nfs, call(NFS, 3, GETATTR, string(root)))
+        assert said[:8] == words(0, DIRECTORY)
+
+        # and mount(8), for `mount -u /`
+        assert fstab.split() == [f"{ADDRESS}:/node1", "/", "nfs", "rw,nolockd", "0", "0"]
+        asked = call(MOUNT, 3, 1, string(b"/node1"))
+        said = card.over_tcp(port_of(card, MOUNT, TCP), asked)
+        assert said[:4] == words(0)
+        assert taken(said[4:])[0] == root
 
 
 def test_an_openbsd_finds_its_root(net: LabNet, card: Card, tmp_path: Path) -> None:

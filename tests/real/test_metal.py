@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
+import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,13 +19,14 @@ import pexpect
 import pytest
 from behunt_cli import COMMAND, Behunt, executable
 from homes import netbooting, sharing
-from lab_net import LabNet, lab, neighbour
+from lab_net import ADDRESS, ELSEWHERE, LabNet, answering, lab, neighbour
 from lab_power import USER, Bmc, Switch, ipmi_simulator, redfish_emulator, wake_listener
 from running import Start
 
 from behunt import catalogue
 from behunt.drive.installing import ensure
 from behunt.drive.lab import opened
+from behunt.netboot.ganesha_log import asked
 from behunt.storage.home import Home
 
 pytestmark = pytest.mark.real
@@ -68,6 +73,11 @@ def by_ipmi(net: LabNet, bmc: Bmc, number: int = 1) -> dict[str, object]:
     power = {"method": "ipmi", "address": "127.0.0.1", "port": bmc.port, "user": USER}
     power |= {"password_file": str(bmc.password_file), "deadline": 20}
     return {**by_wol(net, number), "power": power}
+
+
+def by_command(net: LabNet, switch: Switch, number: int = 1) -> dict[str, object]:
+    power = {verb: switch.words(verb) for verb in ("on", "off", "status")}
+    return {**by_wol(net, number), "power": {"method": "command", **power}}
 
 
 def gone(net: LabNet, seconds: float = 20) -> bool:
@@ -139,6 +149,54 @@ def test_a_bisection_on_two_machines_at_once(
     assert gone(net)
 
 
+# A behunt that asks one release twice at once. Each test is told a word, keeps it in a file of its
+# root, and reads that again when the other has done so too.
+TWICE = """
+import socket, sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from behunt import catalogue
+from behunt.drive.lab import Settings, opened
+from behunt.drive.trial import answer
+from behunt.model import Test
+
+home, lab, address = sys.argv[1:]
+release = catalogue.find(catalogue.load("debian"), "debian-12")
+settings = Settings(lab=lab, retries=0, fresh=True)
+server = socket.create_server((address, 0))
+server.settimeout(120)
+meet = '''
+exec 3<>/dev/tcp/$0/$1 && read -r word <&3 && echo "$word" >/etc/mine && echo done >&3
+read -r _ <&3 && cat /etc/mine
+'''
+test = Test("meet", ("bash", "-c", meet, address, str(server.getsockname()[1])))
+with opened(Path(home), "metal", settings=settings) as here, ThreadPoolExecutor(2) as pool:
+    asked = [pool.submit(answer, here, release, test) for _ in range(2)]
+    there = [server.accept()[0] for _ in range(2)]
+    for number, one in enumerate(there):
+        one.sendall(b"word %d\\n" % number)
+    for one in there:
+        one.recv(100)
+    for one in there:
+        one.sendall(b"go on\\n")
+    for trial in (one.result().trial for one in asked):
+        print(trial.outcome, Path(trial.log).read_text(), sep=": ", end="")
+"""
+
+
+def test_one_release_on_two_machines_at_once(behunt: Behunt, net: LabNet, switch: Switch) -> None:
+    with Switch(net.metal(2)) as second:
+        file = net.write(by_command(net, switch), by_command(net, second, 2))
+        argv = [*net.enter, sys.executable, "-c", TWICE, behunt.home, file, ADDRESS]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=300, check=False)
+        said = sorted(done.stdout.splitlines())
+        assert said == ["passed: word 0", "passed: word 1"], (done, net.console(1), net.console(2))
+        assert (switch.starts, second.starts) == (1, 1)
+        assert not switch.is_on
+        assert not second.is_on
+
+
 def test_beside_another_dhcp_server(
     behunt: Behunt, net: LabNet, tmp_path: Path, switch: Switch
 ) -> None:
@@ -190,10 +248,39 @@ def broken(behunt: Behunt, net: LabNet) -> Callable[..., str]:
     return run
 
 
+@contextlib.contextmanager
+def meanwhile(work: Callable[[], object]) -> Iterator[None]:
+    """Do it beside the block, and come to its end."""
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(work)
+        yield
+        done.result()
+
+
+def shown(net: LabNet, regex: str) -> None:
+    """Wait until the machine has shown it on its console."""
+    _until(lambda: re.search(regex, net.console(1)) is not None)
+
+
+def server(net: LabNet, name: str) -> int:
+    """The process of the run's."""
+    (found,) = (
+        process
+        for process in net.processes()
+        if Path(f"/proc/{process}/comm").read_text().strip() == name
+    )
+    return found
+
+
 def test_no_dhcp(broken: Callable[..., str], net: LabNet, switch: Switch) -> None:
-    net.run("ip", "link", "set", "port1", "nomaster")  # its cable is out
-    with woken(net, switch):
-        why = broken({**by_wol(net), "patience": 5})
+    def fail() -> None:
+        _until(lambda: switch.is_on)
+        os.kill(server(net, "dnsmasq"), signal.SIGKILL)
+        shown(net, "Configuring.*net0")
+        switch.off()
+
+    with meanwhile(fail):
+        why = broken(by_command(net, switch))
     assert "no DHCP: nothing of it was seen" in why
 
 
@@ -221,8 +308,13 @@ def test_a_file_that_is_not_there(
         for file in made.iterdir():
             if file.name != "initrd":
                 (place / file.name).symlink_to(file)
-    words = ("--lab", net.write({**by_wol(net), "patience": 20}), "--json", "debian-12")
-    with woken(net, switch):
+    words = ("--lab", net.write(by_command(net, switch)), "--json", "debian-12")
+
+    def give_up() -> None:
+        shown(net, "initrd.*ipxe.org")
+        switch.off()
+
+    with meanwhile(give_up):
         done = replace(behunt, home=home.path)("run", *METAL, *words, "--", "true")
     assert (
         "no TFTP: it asked for /52-54-00-77-00-01/initrd, which is not there"
@@ -230,27 +322,46 @@ def test_a_file_that_is_not_there(
     )
 
 
-def test_a_root_that_cannot_be_mounted(
-    broken: Callable[..., str], net: LabNet, switch: Switch
+def test_a_root_that_is_withdrawn(
+    broken: Callable[..., str], behunt: Behunt, net: LabNet, switch: Switch
 ) -> None:
-    """From when it has fetched all, the server's answers go astray."""
-    stray = ["ip", "neighbour", "replace", "10.77.0.51", "lladdr", "02:00:00:00:00:01"]
-    wait = f"until grep -qa 'initrd.*ok' {net.directory}/serial1; do sleep 0.05; done; "
-    late = [*net.enter, "sh", "-c", wait + " ".join([*stray, "dev", "lab0", "nud", "permanent"])]
-    with woken(net, switch), subprocess.Popen(late):
-        why = broken({**by_wol(net), "ip": "10.77.0.51", "patience": 25})
+    """When all has been fetched: of its configuration the server is left what goes before it."""
+
+    def withdraw() -> None:
+        shown(net, "initrd.*ok")
+        (conf,) = Home(behunt.home).serving.glob("**/ganesha.conf")
+        conf.write_text(conf.read_text().partition("\nEXPORT {")[0] + "\n")
+        os.kill(server(net, "ganesha.nfsd"), signal.SIGHUP)
+        log = conf.with_name("ganesha.log")
+        _until(lambda: bool(list(asked(log.read_text().splitlines()))))
+        switch.off()
+
+    with meanwhile(withdraw):
+        why = broken(by_command(net, switch))
     assert "no mount: it has fetched initrd, and not mounted its root" in why
 
 
-def test_a_machine_that_goes_down_under_its_test(
-    behunt: Behunt, net: LabNet, tmp_path: Path, switch: Switch
-) -> None:
-    test = executable(behunt.place / "test.sh", "echo before; echo b >/proc/sysrq-trigger; sleep 9")
-    with ipmi_simulator(tmp_path, switch, enter=net.enter) as bmc:
-        words = ("--lab", net.write(by_ipmi(net, bmc)), "--json", "debian-12", test)
-        trial = behunt("run", *METAL, *words).json
-    assert trial["outcome"] == "panicked"
+# The job is process 1, which takes no signal that kills: what it executes is overwritten instead.
+KILL = """\
+echo before
+sync
+echo 1 >/proc/sys/kernel/panic # seconds until it reboots
+kill -KILL $PPID
+awk '$2 ~ /x/ && $6 ~ /^\\// { print $1 }' /proc/$PPID/maps | while IFS=- read -r from to; do
+    from=$((0x$from / 4096)) to=$((0x$to / 4096))
+    dd if=/dev/zero of=/proc/$PPID/mem bs=4096 seek=$from count=$((to - from)) conv=notrunc
+done
+exit 0
+"""
+
+
+def test_a_job_that_is_killed(behunt: Behunt, net: LabNet, switch: Switch) -> None:
+    test = executable(behunt.place / "test.sh", KILL)
+    words = ("--lab", net.write(by_command(net, switch)), "--json", "debian-12", test)
+    trial = behunt("run", *METAL, *words).json
+    assert trial["outcome"] == "panicked", (trial, net.console(1))
     assert "the machine went down under the test: it powered off" in trial["reason"]
+    assert Path(trial["log"]).read_text().startswith("before\n")
 
 
 def test_a_test_that_hangs_is_cut_off(
@@ -282,9 +393,14 @@ def test_nobody_else_is_served_and_nothing_is_left(
         for address in local:
             host = address.rpartition(":")[0].strip("[]").removeprefix("::ffff:")
             assert host in own or "%lab0" in address, heard
-        for port in ("111", "2049", "20048", *(ports - {"67", "69"})):
-            for other in ("127.0.0.1", "10.78.0.1"):
-                assert not _answers(net, other, port), (other, port)
+        for port in ports:
+            assert not _answers(net, "127.0.0.1", port)
+        of_all = {f"udp {port}" for port in ("67", "69", "111", "2049", "20048")}
+        of_all |= {f"tcp {port}" for port in ports - {"67", "69"}}
+        with neighbour(net, "10.77.0.9/24") as enter:
+            assert answering(enter, ADDRESS, ports, net.mac(1)) == of_all
+        with neighbour(net, "10.78.0.9/24", "other0") as enter:
+            assert answering(enter, ELSEWHERE, ports, net.mac(1)) == set()
         running.kill()
         running.communicate()
         switch.off()

@@ -99,6 +99,30 @@ def test_a_job_is_begun_by_hand_each_time_the_machine_boots(lab: Lab, tmp_path: 
     assert len(list(tmp_path.glob("*/state-*"))) == 1
 
 
+def test_what_looks_like_a_login_begins_nothing(lab: Lab, tmp_path: Path) -> None:
+    """Nobody answers there, and what the job tells after it is heard all the same."""
+    typed = logging_in(lab, tmp_path, password="")
+    trial, log = asked(typed, f"printf '\\nlogin: ' >/dev/console{ASKED}exit 3", "reboot")
+    assert (trial.outcome, trial.exit_code) == (Outcome.FAILED, 3), log
+    assert log == "LOGNAME=root\n" * 2
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ("s/ nullok//' /etc/pam.d/common-auth", "refused: Login incorrect"),
+        ("s,^\\(root:.*:\\).*,\\1/bin/true,' /etc/passwd", "looping: asked 3 times: typed login:"),
+    ],
+)
+def test_no_way_back_in_is_not_the_fault_of_the_system(
+    lab: Lab, tmp_path: Path, change: str, why: str
+) -> None:
+    script = f"sed -i '{change}; sync; echo b >/proc/sysrq-trigger; sleep 60"
+    trial, log = asked(logging_in(lab, tmp_path, password=""), script, "reboot")
+    assert trial.outcome is Outcome.BROKEN, log
+    assert trial.why == f"no job is begun at its login: {why}"
+
+
 def test_a_login_that_refuses_is_broken_with_its_screen(lab: Lab, tmp_path: Path) -> None:
     trial, log = asked(logging_in(lab, tmp_path, password="x"), "true")
     assert trial.outcome is Outcome.BROKEN

@@ -11,7 +11,8 @@ import pytest
 from console_machine import Step, plan, show
 
 from behunt.errors import ConsoleError
-from behunt.hosts.console import Console, program
+from behunt.hosts.console import ENDED, Console, program
+from behunt.hosts.dialogue import Row
 from behunt.hosts.transcript import Transcript
 from behunt.runners.vm.by_hand import LOGIN, begin, prompts
 from behunt.runners.vm.consoles import deaths
@@ -68,6 +69,24 @@ def test_a_job_is_begun(asked: Machine) -> None:
     console = asked(*LOGGED_IN, ["typed", TYPED], echoed(TYPED, "", "behunt: ready"))
     seen = begin(console, FREEBSD, within())
     assert (seen.state, seen.said) == (READY, "behunt: ready")
+
+
+def test_a_job_that_starts_meanwhile_is_not_begun_again(asked: Machine) -> None:
+    console = asked(["typed", "root"], show(MOTD + b"\r\nbehunt: ready\r\n" + SHELL))
+    assert begin(console, FREEBSD, within()).state == READY
+    assert console.play([Row(text="never", reached="never")], within()).state == ENDED
+
+
+@pytest.mark.parametrize("steps", [(), LOGGED_IN[1:]], ids=["no login", "a shell"])
+def test_what_a_job_tells_meanwhile_is_heard(asked: Machine, steps: tuple[Step, ...]) -> None:
+    """What looked like a login was none, or another's."""
+    typed: list[Step] = [["typed", TYPED]] if steps else []
+    told = [Row(regex=f"behunt: 1f {word}", reached=word) for word in ("exit", "done")]
+    console = asked(
+        ["typed", "root"], *steps, *typed, show(b"\r\nbehunt: 1f exit 3\r\nbehunt: 1f done\r\n")
+    )
+    assert begin(console, FREEBSD, within(), told).said == "behunt: 1f exit"
+    assert console.play(told, within()).said == "behunt: 1f done"
 
 
 def test_the_echo_of_what_is_typed_is_not_what_it_does(asked: Machine) -> None:

@@ -6,6 +6,7 @@ same.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from behunt.hosts.console import Console, Reached
@@ -23,18 +24,21 @@ def prompts(os: str) -> tuple[Row, ...]:
     return dialogue(os, "boot")
 
 
-def begin(console: Console, system: System, deadline: float) -> Reached:
+def begin(console: Console, system: System, deadline: float, rows: Sequence[Row] = ()) -> Reached:
     """Answer the login that was shown, as root without a password, and begin the job.
 
-    What came of it: READY, or why not. Raises ConsoleError at the deadline.
+    What came of it: READY, or why not. A job that starts by itself meanwhile is not begun once
+    more, and what `rows` reach ends this as well: what was shown was no login, and a job runs.
+    Raises ConsoleError at the deadline.
     """
+    told = [WAITS, *rows]
     console.send(f"{USER}\r".encode(), deadline)
     answers = {"user": USER, "password": PASSWORD}
-    shell = console.play(dialogue(system.os, LOGIN), deadline, answers)
+    shell = console.play([*dialogue(system.os, LOGIN), *told], deadline, answers)
     if shell.state != SHELL:
         return shell
     # In words of every shell, for root's may be csh(1), and in its place: it would read what the
     # script is to be told.
     console.send(f"exec sh {system.begin}\r".encode(), deadline)
     again = [replace(row, reached=_IN_VAIN) for row in prompts(system.os)]
-    return console.play([WAITS, *again], deadline)
+    return console.play([*told, *again], deadline)

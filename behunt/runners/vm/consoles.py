@@ -9,20 +9,22 @@ from typing import Any
 
 from behunt.datafiles import data_dir
 from behunt.errors import CatalogueError
+from behunt.hosts.console import LOOPING
 from behunt.hosts.dialogue import Row, fault
 
 _ANY, _DEATH, _REBOOTED = "any", "death", "rebooted"
+_BOOTS = {_REBOOTED, LOOPING}
 
 
 def deaths(os: str, *, up: bool = False, reboots: bool = False) -> tuple[Row, ...]:
     """What means that a machine with the system `os` is dead. Raises CatalogueError.
 
     One that is `up` has shown the banner of its boot loader elsewhere: to see it once is enough.
-    In one that `reboots` because it shall, a banner means nothing.
+    In one that `reboots` because it shall, a banner or a login means nothing, however often.
     """
     rows = dialogue(os, _DEATH)
     if reboots:
-        return tuple(row for row in rows if row.reached != _REBOOTED)
+        return tuple(row for row in rows if row.reached not in _BOOTS)
     if not up:
         return rows
     return tuple(replace(row, times=1) if row.reached == _REBOOTED else row for row in rows)

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from behunt.errors import ConsoleError
-from behunt.hosts.console import ENDED, Reached
+from behunt.hosts.console import ENDED, LOOPING, Reached
 from behunt.hosts.dialogue import Row
 from behunt.hosts.protocol import Completed
 from behunt.runners.vm.by_hand import LOGIN, begin, prompts
 from behunt.runners.vm.job import DONE, MARK, READY, WAITS, System
-from behunt.runners.vm.started import Started
+from behunt.runners.vm.started import Power, Started
 
 BOOT = 180.0  # seconds until a machine waits for its job
 EMULATED = 600.0  # the same of an emulated one, beside many others
@@ -58,28 +58,33 @@ class Came:
 def boot(running: Started, system: System, patience: float = BOOT) -> None:
     """Let it run until it waits for its job, which is begun by hand where it shows a login.
 
-    Raises ConsoleError, which says why it does not, and what it has shown last.
+    Raises ConsoleError, which says why it does not; its hint is the last screen, as it is.
     """
     running.monitor.go_on()
     if running.resumed:
         return
-    deadline = time.monotonic() + patience
-    up = running.console.play([WAITS, *prompts(system.os)], deadline)
-    if up.state == LOGIN:
-        up = begin(running.console, system, deadline)
+    console, deadline = running.console, time.monotonic() + patience
+    try:
+        up = console.play([WAITS, *prompts(system.os)], deadline)
+        if up.state == LOGIN:
+            up = begin(console, system, deadline)
+    except ConsoleError as error:
+        raise ConsoleError(_silent(WAITS.name, patience), console.transcript.screen) from error
     if up.state != READY:
-        went, lost = _gone(running, up)
+        went, lost = gone(running.monitor) if up.state == ENDED else ("", "")
         raise ConsoleError(_why(Came(end=up, went=went, lost=lost)), up.screen)
 
 
-def _gone(running: Started, end: Reached) -> tuple[str, str]:
-    """How its machine went down, or why what runs it gave out; nothing if it is still there."""
-    if end.state != ENDED:
-        return "", ""
-    why = running.monitor.ended(_GONE) or "it does not say why"
+def _silent(awaited: str, seconds: float) -> str:
+    return f"the console has not shown {awaited!r} after {seconds:.0f} s"
+
+
+def gone(monitor: Power) -> tuple[str, str]:
+    """How a machine whose console has ended went down, or why what runs it gave out."""
+    why = monitor.ended(_GONE) or "it does not say why"
     if went := _WENT.get(why, ""):
         return went, ""
-    return "", f"{running.monitor.hypervisor} ended under the machine: {why}"
+    return "", f"{monitor.hypervisor} ended under the machine: {why}"
 
 
 class Course:
@@ -100,11 +105,12 @@ class Course:
         self._boots = boots
         self._booted = 0
         self._began = self._deadline = 0.0
-        self._rows = [
-            Row(regex=f"{MARK} {number} {word}", reached=name) for name, word in _WORDS.items()
+        self._mark = f"{MARK} {number}"
+        self._told = [
+            Row(regex=f"{self._mark} {word}", reached=name) for name, word in _WORDS.items()
         ]
-        if boots > 1:
-            self._rows += [WAITS, *prompts(system.os)]
+        back = [WAITS, *prompts(system.os)] if boots > 1 else []
+        self._rows = [*self._told, *back]
 
     def follow(self, timeout: float) -> Came:
         """Let the machine do its job, and cut its power. Raises HostError."""
@@ -129,15 +135,15 @@ class Course:
         try:
             while self._goes_on(self._running.console.play(self._rows, self._deadline), timeout):
                 pass
-        except ConsoleError:
+        except ConsoleError as error:
             if not self.came.started:
-                raise
+                raise ConsoleError(_silent(f"{self._mark} started", _ANSWER)) from error
             self._late()
 
     def _goes_on(self, seen: Reached, timeout: float) -> bool:
         """Whether more is to come after this."""
         if seen.state == LOGIN:
-            seen = begin(self._running.console, self._system, self._deadline)
+            seen = begin(self._running.console, self._system, self._deadline, self._told)
         if seen.state == READY and self._booted < self._boots:
             self._let_go()
             return True
@@ -173,7 +179,11 @@ class Course:
         if end.state == _PANICKED:
             self._running.console.listen(time.monotonic() + _LAST_WORDS)
         self.came.endless = end.state == READY
-        self.came.went, self.came.lost = _gone(self._running, end)
+        if end.state == ENDED:
+            self.came.went, self.came.lost = gone(self._running.monitor)
+        elif not self.came.endless and (end.state == LOOPING or not end.dead):
+            # It lives, and it is we who do not get in.
+            self.came.lost = f"no job is begun at its login: {_why(self.came)}"
 
 
 def completed(argv: Sequence[str], came: Came, said: Mapping[str, str]) -> Completed:
