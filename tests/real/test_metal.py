@@ -262,12 +262,13 @@ def shown(net: LabNet, regex: str) -> None:
     _until(lambda: re.search(regex, net.console(1)) is not None)
 
 
-def server(net: LabNet, name: str) -> int:
-    """The process of the run's."""
+def server(net: LabNet, name: str, says: str = "") -> int:
+    """The process of the run's, with `says` in its words."""
     (found,) = (
         process
         for process in net.processes()
         if Path(f"/proc/{process}/comm").read_text().strip() == name
+        and says in Path(f"/proc/{process}/cmdline").read_text()
     )
     return found
 
@@ -275,7 +276,7 @@ def server(net: LabNet, name: str) -> int:
 def test_no_dhcp(broken: Callable[..., str], net: LabNet, switch: Switch) -> None:
     def fail() -> None:
         _until(lambda: switch.is_on)
-        os.kill(server(net, "dnsmasq"), signal.SIGKILL)
+        os.kill(server(net, "dnsmasq", "/dhcp.conf"), signal.SIGKILL)
         shown(net, "Configuring.*net0")
         switch.off()
 
