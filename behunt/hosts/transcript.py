@@ -37,6 +37,7 @@ class Transcript:
         self._start = time.monotonic()
         self._screen: deque[str] = deque(maxlen=_LINES)
         self._line = ""  # not complete
+        self._noted = 0  # characters of it that a note came after
         self._began = 0.0
 
     @property
@@ -54,7 +55,7 @@ class Transcript:
         """What a Cleaner made of the next bytes."""
         now = self.seconds
         first, *others = text.split("\n")
-        if not self._line:
+        if len(self._line) == self._noted:
             self._began = now
         self._line += first
         for line in others:
@@ -64,14 +65,17 @@ class Transcript:
             self._file.flush()
 
     def note(self, text: str) -> None:
-        """Write what did not come from the console: what was typed, and why it ended."""
-        self._complete_begun()
+        """Write what did not come from the console: what was typed, and why it ended.
+
+        In the file it cuts the line that is not complete; the screen's goes on.
+        """
+        self._write_begun()
         self._write(self.seconds, f">> {text}")
         self._file.flush()
 
     def close(self) -> None:
         if not self._file.closed:
-            self._complete_begun()
+            self._write_begun()
             self._file.close()
 
     def __enter__(self) -> Self:
@@ -80,15 +84,19 @@ class Transcript:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _complete_begun(self) -> None:
-        if self._line:
-            self._complete()
+    def _write_begun(self) -> None:
+        if len(self._line) > self._noted:
+            self._write(self._began, struck(self._line[self._noted :]).rstrip())
+            self._noted = len(self._line)
 
     def _complete(self) -> None:
-        line, self._line = struck(self._line).rstrip(), ""
-        self._write(self._began, line)
-        if line:
+        if self._noted:
+            self._write_begun()
+        else:
+            self._write(self._began, struck(self._line).rstrip())
+        if line := struck(self._line).rstrip():
             self._screen.append(line)
+        self._line, self._noted = "", 0
 
     def _write(self, seconds: float, line: str) -> None:
         self._size += self._file.write(f"[{seconds:11.3f}] {line}\n".encode())

@@ -267,6 +267,16 @@ def test_the_transcript_of_a_flood_has_its_beginning_and_its_end(
     assert len(stamps) == len(text.splitlines()) - 1
 
 
+def test_a_dialogue_that_ends_within_a_line_cuts_it_in_the_file_alone(line: Line) -> None:
+    line.says("login: module_register_init: MOD_LO")
+    assert line.console.play(BOOT, within()).said.startswith("login:")
+    line.says("AD (vmm) error 6\r\npanic: late\r\nUptime: 4m3s\r\n")
+    reached = line.console.play((Row(text="never", reached="never"),), within())
+    assert reached.screen.splitlines()[0] == "login: module_register_init: MOD_LOAD (vmm) error 6"
+    shown = re.findall(r"(?m)^\[ *\d+\.\d{3}\] (?!>>)(.*)$", line.transcript())
+    assert shown[:3] == ["login: module_register_init: MOD_LO", "AD (vmm) error 6", "panic: late"]
+
+
 def test_every_line_of_the_transcript_has_its_time(line: Line) -> None:
     line.says("one\r\n\x1b[31mtwo\x1b[0m\x00\r\n\r\nlogin: ")
     line.console.play(BOOT, within())
