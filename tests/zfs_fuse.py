@@ -26,6 +26,20 @@ done
 for place in /usr/src /var/mail /var/tmp; do
     [ ! -d "$place" ] || mount --bind "$place" "$place"
 done
+# Its mounts pass two writes through one pipe (fuse_listener.c): those of two at once get mixed up,
+# and it hangs. So there is one at a time.
+zfs=$(command -v zfs)
+cp "$zfs" /run/zfs/zfs
+cat >/run/zfs/one-at-a-time <<'end'
+#!/bin/sh
+set -- /run/zfs/zfs "$@"
+case $2 in
+clone | create | mount | rename | rollback | set) set -- flock -F /run/zfs/mounting "$@" ;;
+esac
+exec "$@"
+end
+chmod +x /run/zfs/one-at-a-time
+mount --bind /run/zfs/one-at-a-time "$zfs"
 exec zfs-fuse --no-daemon --no-kstat-mount --pidfile /run/zfs/pid
 """
 _READY = """\
