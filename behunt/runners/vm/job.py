@@ -113,7 +113,8 @@ stty raw -echo <{system.initial or system.output}
 mkdir -p {AT}
 cd {AT} || {{ say failed cannot make {AT}; off; }}
 say {READY}
-while read -r now boot <{system.console} && [ -z "$now" ]; do
+while read -r now boot <{system.console}; do
+    case $now in '' | *[!0-9]*) ;; *) break ;; esac # what was typed at a login is no time
     # a disk that was resumed may be dead
     [ -z "$disk" ] || dd if=$disk of=/dev/null bs=512 count=1 2>/dev/null
     say {READY}
