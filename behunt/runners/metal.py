@@ -212,8 +212,10 @@ class MetalRunner:
             shared.users -= 1
             if shared.users == 0 and shared.servers is not None:
                 servers, shared.servers = shared.servers, None
-                servers.__exit__()
-                shutil.rmtree(shared.place)
+                try:
+                    servers.__exit__()
+                finally:
+                    shutil.rmtree(shared.place)
 
 
 def nobody(what: str) -> None:
