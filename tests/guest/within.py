@@ -1,19 +1,23 @@
 """Which of this checkout's tests run in machines that have an OpenZFS, and their outcomes.
 
-They are begun together, and go on while other tests of this session drive a machine of their own.
+They run in the background of this session's other tests, which keep one processor busy at most
+times, as do they.
 """
 
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
+import os
+import signal
 from collections.abc import Collection, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 
 from guest.machine import started
 from guest.tested import Outcome, run_inside
 
-# For each of two machines, as each keeps a processor busy: files, and which of their tests (-k).
+# For each of two machines, one after the other: files, and which of their tests (-k).
 # What a store does whichever its pool is was tested on zfs-fuse, in less time.
 MACHINES: tuple[dict[str, str], ...] = (
     {
@@ -36,16 +40,29 @@ FILES = [file for chosen in MACHINES for file in chosen]
 
 @contextlib.contextmanager
 def begun(wanted: Collection[str]) -> Iterator[Mapping[str, Future[Outcome]]]:
-    """The outcomes of those of FILES, by their names."""
-    with contextlib.ExitStack() as stack:
-        runs = stack.enter_context(ThreadPoolExecutor(len(MACHINES)))
+    """The outcomes of those of FILES, by their names. Who leaves before they are there ends them.
+
+    A process of its own drives the machines: tests of this one change their environment.
+    """
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as runs:
         found: dict[str, Future[Outcome]] = {}
         for chosen in MACHINES:
             if files := {file: which for file, which in chosen.items() if file in wanted}:
-                machine = stack.enter_context(started())
-                machine.push_source()
-                found |= dict.fromkeys(files, runs.submit(run_inside, machine, *_selected(files)))
-        yield found
+                found |= dict.fromkeys(files, runs.submit(_outcome, files))
+        try:
+            yield found
+        finally:
+            busy = not all(run.done() for run in found.values())
+            runs.shutdown(wait=False, cancel_futures=True)
+            for worker in multiprocessing.active_children() if busy else ():
+                assert worker.pid
+                os.kill(worker.pid, signal.SIGINT)
+
+
+def _outcome(files: Mapping[str, str]) -> Outcome:
+    with started() as machine:
+        machine.push_source()
+        return run_inside(machine, *_selected(files))
 
 
 def _selected(files: Mapping[str, str]) -> list[str]:

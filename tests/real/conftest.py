@@ -38,9 +38,9 @@ def start(behunt: Behunt) -> Iterator[Start]:
         yield lambda *words: stack.enter_context(Running(behunt, *words))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="session", autouse=True)
 def within(request: pytest.FixtureRequest) -> Iterator[Mapping[str, Future[Outcome]]]:
-    """By file, of those that this session asks for: whoever needs it first has them begin."""
+    """By file, of those that this session asks for. They begin before the first test of these."""
     items = [item for item in request.session.items if isinstance(item, pytest.Function)]
     asking = [item for item in items if item.originalname == "test_in_the_guest"]
     with begun({item.callspec.params["file"] for item in asking}) as outcomes:

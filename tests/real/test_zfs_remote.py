@@ -16,13 +16,8 @@ from guest import Machine, started
 from behunt.hosts.ssh import SshHost
 from behunt.storage.home import Home
 
-# Its machine leaves a processor to what is begun with it.
-# The first builds it, if it is not kept.
-pytestmark = [
-    pytest.mark.real,
-    pytest.mark.timeout(2400),
-    pytest.mark.usefixtures("within"),
-]
+# The first builds the machine, if it is not kept.
+pytestmark = [pytest.mark.real, pytest.mark.timeout(2400)]
 
 HOST = ("--host", "root@guest")
 ROOT = "tank/remote"
