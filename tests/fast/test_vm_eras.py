@@ -24,6 +24,7 @@ from behunt.runners.vm.machine import (
 )
 from behunt.runners.vm.qemu_args import Emulator, qemu_args
 
+FREEBSD = "max,x2apic=off"  # since 11.0
 FIRST_ROW = """
 [[era]]
 cpu = "max"
@@ -85,7 +86,7 @@ def test_every_arch_but_ours_is_unfit_and_said_so() -> None:
         ("freebsd-8.4-amd64", Bus.IDE, "/dev/ad1", Card.E1000, Chipset.PC, "qemu64"),
         ("freebsd-9.2-i386", Bus.AHCI, "/dev/ada1", Card.E1000, Chipset.Q35, "pentium3"),
         ("freebsd-9.3-amd64", Bus.VIRTIO, "/dev/vtbd1", Card.VIRTIO, Chipset.Q35, "qemu64"),
-        ("freebsd-13.2-amd64", Bus.VIRTIO, "/dev/vtbd1", Card.VIRTIO, Chipset.Q35, "max"),
+        ("freebsd-13.2-amd64", Bus.VIRTIO, "/dev/vtbd1", Card.VIRTIO, Chipset.Q35, FREEBSD),
         ("debian-3.0", Bus.IDE, "/dev/hdb", Card.RTL8139, Chipset.PC, "pentium"),
         ("debian-12-amd64", Bus.VIRTIO, "/dev/vdb", Card.VIRTIO, Chipset.Q35, "max"),
         ("openbsd-5.2-amd64", Bus.IDE, "/dev/rwd1c", Card.E1000, Chipset.PC, "qemu64"),
@@ -163,4 +164,4 @@ def test_rows_apply_in_order_and_up_to_their_end() -> None:
     """The row of 9.0 changes the bus, and 8.4 still has the one of before."""
     assert machine("freebsd-9.0-amd64").disk is Bus.AHCI
     assert machine("freebsd-8.4-amd64").disk is Bus.IDE
-    assert machine("freebsd-13.2-i386").cpu == "max"
+    assert machine("freebsd-13.2-i386").cpu == FREEBSD

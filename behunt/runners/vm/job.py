@@ -85,7 +85,7 @@ FREEBSD = System(
     first=":",
     clock="date -f %s $now >/dev/null",
     take="tar xf $disk",
-    off="halt -pq",  # shutdown(8) asks init, which is busy with us
+    off="halt -pq",  # at once; shutdown(8) would have init(8) stop what rc(8) started
     initial="/dev/cuau1.init",
     os="freebsd",
 )
