@@ -64,9 +64,13 @@ def served(versions: str, portlist: str) -> Served:
 
 
 def asked(rmtab: str, below: str) -> list[Asked]:
-    """The mounts in it (`client:path:count`) of what lies in the directory `below`."""
-    rows = re.findall(rf"^([0-9.]+):({re.escape(below)}/[^:]*):", rmtab, re.MULTILINE)
-    return [Asked(path, IPv4Address(client), granted=True) for client, path in rows]
+    """The mounts in it (`client:path:count`, the last in hexadecimal) of what is in `below`."""
+    row = rf"^([0-9.]+):({re.escape(below)}/[^:]*):0x([0-9a-f]+)$"
+    return [
+        Asked(path, IPv4Address(client), granted=True)
+        for client, path, times in re.findall(row, rmtab, re.MULTILINE)
+        for _ in range(int(times, 16))
+    ]
 
 
 def withdraw(below: Path, host: Host | None = None) -> list[str]:

@@ -49,7 +49,8 @@ class Boots:
         with contextlib.ExitStack() as stack:
             self.web = stack.enter_context(Web(lab.address.ip, lab.address.network))
             conf = dnsmasq.tftp_conf(lab, directory)
-            stack.callback(_Dnsmasq(directory, "tftp", conf).close)
+            self._tftp = _Dnsmasq(directory, "tftp", conf)
+            stack.callback(self._tftp.close)
             conf = dnsmasq.dhcp_conf(lab, directory, self.web.port)
             self._dhcp = _Dnsmasq(directory, "dhcp", conf)
             stack.callback(self._dhcp.close)
@@ -91,6 +92,11 @@ class Boots:
         leases = (self.directory / LEASES).read_text("utf-8") if machine.ip is None else ""
         return machine.ip or dnsmasq.leased(leases, machine)
 
+    def lost(self) -> list[str]:
+        """Its servers that have ended, which they never do by themselves."""
+        with self._lock:
+            return [one.name for one in (self._dhcp, self._tftp) if one.ended]
+
     def log(self) -> str:
         """What dnsmasq has said."""
         return (self.directory / LOG).read_text("utf-8", errors="replace")
@@ -116,6 +122,7 @@ def _fill(place: Path, files: Mapping[str, Content]) -> None:
             path.symlink_to(content)
         else:
             path.write_bytes(content)
+            path.chmod(0o644)  # dnsmasq serves what all may read, whatever the umask is
 
 
 def _write_lists(directory: Path, booting: list[Booting]) -> None:
@@ -148,7 +155,7 @@ class Servers:
 
     def __init__(self, lab: LabNetwork, directory: Path) -> None:
         self.lab = lab
-        self._before: dict[str, tuple[int, int]] = {}  # what was logged of a machine's last time
+        self._before: dict[str, tuple[int, int]] = {}  # what there was of a machine's last time
         with contextlib.ExitStack() as stack:
             for name in ("boots", "nfs"):
                 (directory / name).mkdir()
@@ -170,7 +177,7 @@ class Servers:
     ) -> Iterator[None]:
         """As Boots.answered; how far the machine comes counts from here on."""
         name = booting.machine.name
-        self._before[name] = (len(self.boots.log()), len(self.nfs.mounts()))
+        self._before[name] = (len(self.boots.log()), self._mounts(name))
         with self.boots.answered(booting, web, tftp):
             yield
 
@@ -180,25 +187,28 @@ class Servers:
         """How far `machine` came since then (seconds since 1970), and since it is answered."""
         logged, mounts = self._before.get(machine.name, (0, 0))
         dhcp, tftp = of_log(self.boots.log()[logged:], machine.mac)
-        return stage(
+        where, why = stage(
             Seen(
                 dhcp=dhcp,
                 tftp=tftp,
                 web=self.boots.web.asked(hexhyp(machine), since),
-                mounted=any(
-                    one.granted and one.path.endswith(f"/{machine.name}")
-                    for one in self.nfs.mounts()[mounts:]
-                ),
+                mounted=self._mounts(machine.name) > mounts,
                 told=told,
             ),
             last,
         )
+        return where, "; ".join([why, *(f"{one} has ended here" for one in self.boots.lost())])
+
+    def _mounts(self, name: str) -> int:
+        """How often its root was given out."""
+        return sum(one.granted and one.path.endswith(f"/{name}") for one in self.nfs.mounts())
 
 
 class _Dnsmasq:
     """One that answers, by `conf`; its own files are called by `name`."""
 
     def __init__(self, directory: Path, name: str, conf: str) -> None:
+        self.name = f"behunt's dnsmasq for {name.upper()}"
         self._place = directory / name
         file = self._place.with_suffix(".conf")
         file.write_text(conf, encoding="utf-8")
@@ -231,6 +241,11 @@ class _Dnsmasq:
             if number.exists():
                 return
         raise HostError(f"dnsmasq did not answer within {_START:.0f} s", f"{said} may tell why")
+
+    @property
+    def ended(self) -> bool:
+        fd = self._session.fileno()
+        return fd < 0 or bool(wait_ready([fd], [], 0))
 
     def read_again(self) -> None:
         # Not by SIGHUP: dnsmasq, from 2.86 to 2.90 at least, then frees what is not its own where

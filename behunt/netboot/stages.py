@@ -70,7 +70,7 @@ def _sent(lines: Sequence[str], file: str) -> bool:
     return any(line.startswith("sent ") and f"/{file} to " in line for line in lines)
 
 
-_MISSING = re.compile(r" not found( for \S+)?$")  # not every dnsmasq tells for whom
+_MISSING = re.compile(r" not found( for \S+)?$|^cannot access ")  # not every dnsmasq tells for whom
 _DHCP = re.compile(r"dnsmasq-dhcp\[\d+\]: (?:\d+ )?((?:DHCP|PXE)\S* .*)")
 _TFTP = re.compile(r"dnsmasq-tftp\[\d+\]: (.*)")
 

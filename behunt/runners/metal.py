@@ -111,6 +111,8 @@ class MetalRunner:
                 place.mkdir()
                 version = FAMILIES[release.os].make(release, clone, place)
                 Made(release.os, release.arch, version).write(place)
+                for file in place.iterdir():  # dnsmasq serves what all may read, whatever the umask
+                    file.chmod(0o644)
                 with contextlib.suppress(OSError):  # another behunt was faster
                     place.rename(final)
         return final

@@ -372,7 +372,8 @@ def test_a_file_that_need_not_be_there_is_not_what_stopped_it() -> None:
     absent = f"file /d/tftp/{HEXHYP}/bsd.upgrade not found"
     sent = f"sent /d/tftp/{HEXHYP}/etc/boot.conf to 10.77.0.50"
     kernel = f"sent /d/tftp/{HEXHYP}/bsd to 10.77.0.50"
-    for missing in (absent, f"{absent} for 10.77.0.50"):
+    closed = f"cannot access /d/tftp/{HEXHYP}/bsd: Permission denied"
+    for missing in (absent, f"{absent} for 10.77.0.50", closed):
         assert stage(Seen(tftp=[sent, missing]), "bsd") == (Stage.NO_TFTP, missing)
     begun = "it has begun to fetch what it boots, and not come to bsd"
     assert stage(Seen(tftp=[absent, sent]), "bsd") == (Stage.NO_TFTP, begun)

@@ -358,10 +358,11 @@ def test_ganesha_tells_who_mounts_what() -> None:
 
 
 def test_the_kernel_tells_who_mounts_what() -> None:
-    rmtab = "10.77.0.2:/srv/a:0x00000001\n10.77.0.3:/home:0x00000001\nhost:/srv/a:0x00000001\n"
-    assert kernel_nfs.asked(rmtab, "/srv") == [
-        Asked("/srv/a", IPv4Address("10.77.0.2"), granted=True)
-    ]
+    rmtab = "10.77.0.2:/srv/a:0x00000002\n10.77.0.3:/home:0x00000001\nhost:/srv/a:0x00000001\n"
+    assert (
+        kernel_nfs.asked(rmtab, "/srv")
+        == [Asked("/srv/a", IPv4Address("10.77.0.2"), granted=True)] * 2
+    )
 
 
 @pytest.mark.parametrize(

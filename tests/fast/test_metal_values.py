@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from behunt import catalogue
-from behunt.errors import InstallError
+from behunt.errors import HostError, InstallError
 from behunt.model import BootEnv, Release
 from behunt.netboot.dnsmasq import FILES, Booting, dhcp_conf, hosts, options
 from behunt.netboot.lab import Dhcp, Firmware, Machine, lab_of
@@ -59,7 +60,7 @@ def test_the_files_of_a_freebsd(place: Path) -> None:
         "boot/loader.conf.local": LOADER_CONF,
         "etc/fstab": "10.77.0.1:/node1 / nfs rw,nolockd 0 0\n",
         "etc/rc.conf.local": (
-            'network_interfaces="lo0"\nroot_rw_mount="YES"\n'
+            'network_interfaces="lo0"\nifconfig_DEFAULT=""\nroot_rw_mount="YES"\n'
             'sendmail_enable="NONE"\ncron_enable="NO"\ndumpdev="NO"\n'
         ),
         "etc/rc.local": "sh /behunt/.init\n",
@@ -107,6 +108,12 @@ def test_a_freebsd_without_a_loader_for_the_firmware(place: Path) -> None:
     (place / "loader.efi").unlink()
     with pytest.raises(InstallError, match="node1 boots by uefi, and the release has no /boot/lo"):
         freebsd.offer(replace(NODE, firmware=Firmware.UEFI), ROOT, place)
+
+
+def test_a_freebsd_takes_no_root_with_a_long_name(place: Path) -> None:
+    with pytest.raises(HostError, match="a FreeBSD takes 127 bytes") as why:
+        freebsd.offer(NODE, replace(ROOT, path="/home" * 30), place)
+    assert "--home" in why.value.hint
 
 
 def installed(tmp_path: Path, files: Sequence[str]) -> Clone:
@@ -174,6 +181,20 @@ def test_a_proxy_cannot_tell_a_bsd_what_it_asks(name: str) -> None:
 
 def test_a_proxy_is_enough_for_a_linux() -> None:
     assert families.unfit(release("debian-12"), Dhcp.PROXY) == ""
+
+
+def test_dnsmasq_may_read_what_is_made_whatever_the_umask(tmp_path: Path) -> None:
+    clone = installed(tmp_path, ["boot/kernel/kernel", "boot/pxeboot"])
+    runner = MetalRunner(Home(tmp_path / "home").make(), None, "", nobody)
+    before = os.umask(0o077)
+    try:
+        place = runner.make(release("freebsd-13.2"), clone)
+    finally:
+        os.umask(before)
+    assert {path.name: path.stat().st_mode & 0o777 for path in place.iterdir()} == {
+        "made.json": 0o644,
+        "pxeboot": 0o644,
+    }
 
 
 @pytest.mark.parametrize(
@@ -256,8 +277,8 @@ def test_what_a_family_boots_by_is_known_to_dnsmasq(os: str, place: Path) -> Non
 
 
 def test_a_job_ends_with_the_power_off_of_its_system() -> None:
-    for os, off in (("debian", "echo o >/proc/sysrq-trigger"), ("freebsd", "halt -pq")):
-        script = job(FAMILIES[os].system("13.2"), ["./t"], {}, "/", run="r", hostname="h")
+    for name, off in (("debian", "echo o >/proc/sysrq-trigger"), ("freebsd", "halt -pq")):
+        script = job(FAMILIES[name].system("13.2"), ["./t"], {}, "/", run="r", hostname="h")
         assert f"\n    sync\n    {off}\n" in script
         assert script.endswith("tell done\noff\n")
 

@@ -230,6 +230,7 @@ def serving(net: LabNet, place: Path, name: str, family: Family) -> Iterator[Beh
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        umask=0o077,  # as sudo keeps it
     ) as process:
         assert process.stdout
         assert process.stdout.readline() == "\n"

@@ -283,6 +283,7 @@ def test_no_dhcp(broken: Callable[..., str], net: LabNet, switch: Switch) -> Non
     with meanwhile(fail):
         why = broken(by_command(net, switch))
     assert "no DHCP: nothing of it was seen" in why
+    assert "behunt's dnsmasq for DHCP has ended here" in why
 
 
 def test_power_that_does_not_come_on(

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
+from behunt.errors import HostError
 from behunt.model import Release, sha256_of
 from behunt.netboot.dnsmasq import FILES, FREEBSD
 from behunt.netboot.exports import (
@@ -32,14 +33,16 @@ from behunt.storage.protocol import Clone
 FOREIGN = True  # its programs do not run on this machine's kernel
 _KERNEL = ("boot/kernel/kernel", "kernel")  # and the set that it is in
 _LOADERS = {name: f"boot/{name}" for name in FILES[FREEBSD].values()}
-# Its card is up, and would lose the root if rc(8) set it up anew.
+# Its card is up, and would lose the root if rc(8), or devd(8) by ifconfig_DEFAULT, set it up anew.
 _RC_CONF = """\
 network_interfaces="lo0"
+ifconfig_DEFAULT=""
 root_rw_mount="YES"
 sendmail_enable="NONE"
 cron_enable="NO"
 dumpdev="NO"
 """
+_LONGEST = 127  # bytes of a root's address (FNAME_SIZE of stand/libsa; sys/fs/nfsclient)
 _LOADER_CONF = 'autoboot_delay="-1"\nbeastie_disable="YES"\n'
 
 
@@ -68,14 +71,21 @@ def offer(machine: Machine, root: Root, place: Path, init: str = "") -> Offer:
     """What `machine` is told and given, to boot `root` and have rc(8) do a run's job.
 
     There is none with an `init`; process 1 is always its own. Raises InstallError where the
-    release has no loader for the machine's firmware.
+    release has no loader for the machine's firmware, and HostError where its root's address is
+    longer than it takes.
     """
+    where = dhcp_root_path(root.server, _export(root))
+    if len(where) > _LONGEST:
+        raise HostError(
+            f"a FreeBSD takes {_LONGEST} bytes to say where its root is, not {where}",
+            "take a --home with a shorter name",
+        )
     lacking = f"the release has no /{_LOADERS[FILES[FREEBSD][machine.firmware]]}"
     loader = own_loader.loader(FREEBSD, machine, place, lacking)
     return Offer(
         way=FREEBSD,
         last=loader,
-        options={"root-path": dhcp_root_path(root.server, _export(root))},
+        options={"root-path": where},
         tftp={loader: place / loader},
         laid=_laid(machine, root, job=not init),
     )
