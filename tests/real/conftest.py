@@ -12,6 +12,7 @@ import pytest
 from behunt_cli import Behunt
 from guest.tested import Outcome
 from guest.within import begun
+from lab_net import LabNet, lab
 from running import Questions, Running, Start
 
 # These need a pool to themselves: test_zfs_within.py has them run where there is one.
@@ -36,6 +37,13 @@ def start(behunt: Behunt) -> Iterator[Start]:
     """Start behunt with these words; what still runs in the end is killed."""
     with contextlib.ExitStack() as stack:
         yield lambda *words: stack.enter_context(Running(behunt, *words))
+
+
+@pytest.fixture
+def net(tmp_path: Path) -> Iterator[LabNet]:
+    """A network of a lab's own, with machines that are off."""
+    with lab(tmp_path / "lab") as net:
+        yield net
 
 
 @pytest.fixture(scope="session", autouse=True)

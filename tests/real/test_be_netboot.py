@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from behunt_cli import Behunt
 from homes import netbooting
-from lab_net import LabNet, lab
+from lab_net import LabNet
 from lab_power import Switch
 
 from behunt.storage.home import Home
@@ -24,12 +24,6 @@ ALONE = "No /sbin/init here: a shell of root's."
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory, kept: Path) -> Home:
     return netbooting(tmp_path_factory.mktemp("pxe") / "home", kept, ["debian-12-amd64"])
-
-
-@pytest.fixture
-def net(tmp_path: Path) -> Iterator[LabNet]:
-    with lab(tmp_path / "lab") as net:
-        yield net
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lab_net import ADDRESS, LabNet, lab, neighbour
+from lab_net import ADDRESS, LabNet, neighbour
 
 from behunt import catalogue
 from behunt.errors import HostError
@@ -93,12 +93,6 @@ env >"$told"
 ip address flush dev eth0
 ip address add "$ip/$mask" dev eth0
 """
-
-
-@pytest.fixture
-def net(tmp_path: Path) -> Iterator[LabNet]:
-    with lab(tmp_path / "lab") as net:
-        yield net
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import pexpect
 import pytest
 from behunt_cli import COMMAND, Behunt, executable
 from homes import netbooting, sharing
-from lab_net import ADDRESS, ELSEWHERE, LabNet, answering, lab, neighbour
+from lab_net import ADDRESS, ELSEWHERE, LabNet, answering, neighbour
 from lab_power import USER, Bmc, Switch, ipmi_simulator, redfish_emulator, wake_listener
 from running import Start
 
@@ -39,12 +39,6 @@ METAL = ("--runner", "metal", "--retries", "0", "--fresh")
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory, kept: Path) -> Home:
     return netbooting(tmp_path_factory.mktemp("metal") / "home", kept, RELEASES)
-
-
-@pytest.fixture
-def net(tmp_path: Path) -> Iterator[LabNet]:
-    with lab(tmp_path / "lab") as net:
-        yield net
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import pytest
 from behunt_cli import Behunt, executable
 from homes import netbooting
 from lab_console import serial_port
-from lab_net import LabNet, lab
+from lab_net import LabNet
 from lab_power import Switch, ipmi_simulator
 
 from behunt.errors import HostError
@@ -45,12 +45,6 @@ PANIC = b"[   12.345678] Kernel panic - not syncing: %s\r\n[   12.345679] CPU: 0
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory, kept: Path) -> Home:
     return netbooting(tmp_path_factory.mktemp("metal") / "home", kept, ["debian-12-amd64"])
-
-
-@pytest.fixture
-def net(tmp_path: Path) -> Iterator[LabNet]:
-    with lab(tmp_path / "lab") as net:
-        yield net
 
 
 @pytest.fixture

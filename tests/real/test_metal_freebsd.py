@@ -8,13 +8,12 @@ script that does with the files of the root what rc(8) does.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from behunt_cli import Behunt, executable
 from guest import debian
-from lab_net import LabNet, lab
+from lab_net import LabNet
 from lab_power import Switch, wake_listener
 from release_sets import freebsd_world, manifest, txz
 
@@ -62,12 +61,6 @@ echo o >/proc/sysrq-trigger
 UNAME = "#!/bin/sh\necho 13.2-RELEASE\n"
 # A shell that takes programs where PATH has them: busybox prefers its own.
 DASH = ("/bin/dash", "/lib64/ld-linux-x86-64.so.2", "/lib/x86_64-linux-gnu/libc.so.6")
-
-
-@pytest.fixture
-def net(tmp_path: Path) -> Iterator[LabNet]:
-    with lab(tmp_path / "lab") as net:
-        yield net
 
 
 @pytest.fixture

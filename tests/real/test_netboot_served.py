@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Self
 
 import pytest
-from lab_net import ADDRESS, LabNet, lab, neighbour
+from lab_net import ADDRESS, LabNet, neighbour
 
 pytestmark = pytest.mark.real
 
@@ -99,12 +99,6 @@ class Program:
         self.process.stdin.write(line + "\n")
         self.process.stdin.flush()
         return self.said()
-
-
-@pytest.fixture
-def net(tmp_path: Path) -> Iterator[LabNet]:
-    with lab(tmp_path / "lab") as net:
-        yield net
 
 
 @pytest.fixture
