@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import socket
 import time
 from collections.abc import Callable, Mapping
@@ -21,9 +22,12 @@ _PATIENCE = 30.0  # seconds for an answer
 _AGAIN = 0.01  # seconds between two looks at what QEMU has yet to do
 _LONGEST = 1 << 20  # bytes of a line
 _UNBOUND = 1 << 40  # bytes a second; QEMU would take an eighth of a GiB
+_FILES = (8, 2)  # the first QEMU that knows `file:`; 9.1 deprecates a file by `fd:`
+_STATE = "state"  # what a descriptor is called in an older one
 # States that only behunt can end: KVM gave up, the host's disk is full, pvpanic told.
 _STUCK = frozenset({"internal-error", "io-error", "guest-panicked", "watchdog"})
 _MOVING = frozenset({"finish-migrate", "inmigrate"})
+_FOREIGN = "what answers on QEMU's socket is not its monitor"
 _HINT = "look at what QEMU and the machine's console said last"
 
 
@@ -69,8 +73,7 @@ class Qmp:
         self._migration = ""
         self._socket = _connected(path, deadline, gone)
         try:
-            while "QMP" not in self._said(deadline, "its greeting"):
-                pass
+            self._version = self._greeted(deadline)
             self.ask("qmp_capabilities", timeout=timeout)
             told = [{"capability": "events", "state": True}]
             self.ask("migrate-set-capabilities", {"capabilities": told}, timeout=timeout)
@@ -93,12 +96,13 @@ class Qmp:
         arguments: Mapping[str, Any] | None = None,
         *,
         timeout: float = _PATIENCE,
+        descriptor: int | None = None,
     ) -> Any:
-        """What QEMU returns for `command`."""
+        """What QEMU returns for `command`; of a `descriptor` that goes with it, it gets its own."""
         deadline = time.monotonic() + timeout
         self._number += 1
         question = {"execute": command, "arguments": arguments or {}, "id": self._number}
-        self._send(json.dumps(question).encode() + b"\n", deadline)
+        self._send(json.dumps(question).encode() + b"\n", deadline, descriptor)
         while (said := self._said(deadline, command)).get("id") != self._number:
             pass
         if "error" in said:
@@ -145,20 +149,34 @@ class Qmp:
                 return None
         return self._why
 
-    def save(self, uri: str, *, timeout: float) -> None:
-        """Write the machine's memory and devices to `uri` (`file:PATH`). It runs no more then."""
+    def save(self, path: Path, *, timeout: float) -> None:
+        """Write the machine's memory and devices to an absolute `path`. It runs no more then."""
         self.pause()  # what does not change needs to be written only once
         self.ask("migrate-set-parameters", {"max-bandwidth": _UNBOUND})
-        self.ask("migrate", {"uri": uri})
+        self.ask("migrate", {"uri": self._uri(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)})
         self._migrated("save the machine's memory", timeout)
 
-    def load(self, uri: str, *, timeout: float) -> None:
+    def load(self, path: Path, *, timeout: float) -> None:
         """Read what `save` wrote, into a machine of the same arguments that awaits it.
 
         It is paused then. QEMU ends where it cannot: EndedError.
         """
-        self.ask("migrate-incoming", {"uri": uri})
+        self.ask("migrate-incoming", {"uri": self._uri(path, os.O_RDONLY)})
         self._migrated("load the machine's memory", timeout)
+
+    def _uri(self, path: Path, flags: int) -> str:
+        """What this QEMU calls the file in a migration."""
+        if self._version >= _FILES:
+            return f"file:{path}"
+        try:
+            descriptor = os.open(path, flags, 0o600)
+        except OSError as error:
+            raise HostError(f"cannot open {path}: {error.strerror}") from error
+        try:
+            self.ask("getfd", {"fdname": _STATE}, descriptor=descriptor)
+        finally:
+            os.close(descriptor)
+        return f"fd:{_STATE}"
 
     def _migrated(self, what: str, timeout: float) -> None:
         deadline = time.monotonic() + timeout
@@ -176,9 +194,21 @@ class Qmp:
                 raise _silent(f"how to {what} ended")
             time.sleep(_AGAIN)
 
-    def _send(self, data: bytes, deadline: float) -> None:
+    def _greeted(self, deadline: float) -> tuple[int, int]:
+        """QEMU's version, which it greets with: the major and the minor number."""
+        while "QMP" not in (said := self._said(deadline, "its greeting")):
+            pass
+        try:
+            version = said["QMP"]["version"]["qemu"]
+            return version["major"], version["minor"]
+        except (LookupError, TypeError) as error:
+            raise HostError(_FOREIGN, _HINT) from error
+
+    def _send(self, data: bytes, deadline: float, descriptor: int | None) -> None:
         try:
             self._socket.settimeout(_left(deadline))
+            if descriptor is not None:
+                data = data[socket.send_fds(self._socket, [data], [descriptor]) :]
             self._socket.sendall(data)
         except TimeoutError as error:
             raise _silent("a question") from error
@@ -194,7 +224,7 @@ class Qmp:
                 raise
             raise _silent(what) from error
         except ValueError as error:
-            raise HostError("what answers on QEMU's socket is not its monitor", _HINT) from error
+            raise HostError(_FOREIGN, _HINT) from error
         self._notice(said.get("event", ""), said.get("data", {}))
         return said
 

@@ -158,11 +158,11 @@ def test_a_machine_is_resumed_with_another_disk(tmp_path: Path) -> None:
     with started(one, tmp_path) as (monitor, console):
         monitor.go_on()
         assert console.recv(1) == b"r"
-        monitor.save(f"file:{tmp_path}/state", timeout=60)
+        monitor.save(tmp_path / "state", timeout=60)
     second(b"afterwards")
     with started(replace(one, resumed=True), tmp_path) as (monitor, console):
         assert monitor.status() == "inmigrate"
-        monitor.load(f"file:{tmp_path}/state", timeout=60)
+        monitor.load(tmp_path / "state", timeout=60)
         monitor.go_on()
         console.sendall(b"!")
         assert monitor.ended(60) == "guest-shutdown"

@@ -69,13 +69,13 @@ class Running:
     def load(self, memory: str) -> None:
         """Go on where `save` left off. Raises HostError."""
         try:
-            self.monitor.load(f"file:{memory}", timeout=_LOAD)
+            self.monitor.load(Path(memory), timeout=_LOAD)
             self.resumed = True
         except HostError as error:
             raise self._explained(error) from error
 
     def save(self, memory: str) -> None:
-        self.monitor.save(f"file:{memory}", timeout=_LOAD)
+        self.monitor.save(Path(memory), timeout=_LOAD)
         self.end()
 
     def end(self) -> None:
