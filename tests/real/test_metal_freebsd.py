@@ -63,13 +63,14 @@ UNAME = "#!/bin/sh\necho 13.2-RELEASE\n"
 DASH = ("/bin/dash", "/lib64/ld-linux-x86-64.so.2", "/lib/x86_64-linux-gnu/libc.so.6")
 
 
-@pytest.fixture
-def pub(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def pub(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A mirror that has the sets of a 13.2."""
+    directory = tmp_path_factory.mktemp("mirror")
     of = debian.kernel(debian.root())
     (modules,) = (of / "lib/modules").iterdir()
-    base = freebsd_world(tmp_path / "base", "13.2", runs=True)
-    boot = tmp_path / "kernel/boot/kernel"
+    base = freebsd_world(directory / "base", "13.2", runs=True)
+    boot = directory / "kernel/boot/kernel"
     boot.mkdir(parents=True)
     (boot / "kernel").write_bytes(b"\x7fELF")
     (boot / "linux").write_bytes((of / "vmlinuz").read_bytes())
@@ -85,10 +86,10 @@ def pub(tmp_path: Path) -> Path:
     for name, script in {"etc/rc": RC, "sbin/halt": HALT, "bin/uname": UNAME}.items():
         (base / name).write_text(script)
         (base / name).chmod(0o755)
-    place = tmp_path / "pub/FreeBSD/releases/amd64/13.2-RELEASE"
-    sets = {"base": base, "kernel": tmp_path / "kernel"}
+    place = directory / "pub/FreeBSD/releases/amd64/13.2-RELEASE"
+    sets = {"base": base, "kernel": directory / "kernel"}
     manifest(place, {name: txz(place, name, tree) for name, tree in sets.items()})
-    return tmp_path / "pub"
+    return directory / "pub"
 
 
 def test_a_whole_run(tmp_path: Path, net: LabNet, pub: Path) -> None:

@@ -127,6 +127,6 @@ def test_a_login_that_refuses_is_broken_with_its_screen(lab: Lab, tmp_path: Path
     trial, log = asked(logging_in(lab, tmp_path, password="x"), "true")
     assert trial.outcome is Outcome.BROKEN
     assert trial.why == "the test never started: did not boot: refused: Login incorrect"
-    assert {"typed login:", "Login incorrect"} <= {*trial.screen.splitlines()}
+    assert {"typed login: root", "Login incorrect"} <= {*trial.screen.splitlines()}
     assert "Login incorrect" in log
     assert not list(tmp_path.glob("*/state-*"))
