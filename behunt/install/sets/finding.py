@@ -48,7 +48,8 @@ def find(order: Order, family: Family, only: str = "") -> Found:
                 notes = (*(f"passed over {why}" for why in bad), *found.origin.notes)
                 return replace(found, origin=replace(found.origin, notes=notes))
         if not places.is_url(addresses[0]):
-            absent.append(f"there is no {vouchers[0]} in {', '.join(addresses)}")
+            tried = ", ".join(reversed(addresses))  # the directory itself first: a line may be cut
+            absent.append(f"there is no {vouchers[0]} in {tried}")
     raise InstallError(
         f"no source has the sets {' '.join(names)} of {order.release.id}: "
         f"{'; '.join([*bad, *absent]) or 'the catalogue names none'}",
