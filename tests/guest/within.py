@@ -29,8 +29,8 @@ MACHINES: tuple[dict[str, str], ...] = (
         "tests/conformance/test_zfs_doors.py": "libzfs_core and not (absolute or through_a_link"
         " or in_order or no_device or umount_takes or read_only)",
         "tests/conformance/test_stores.py": "libzfs_core"
-        " and not (any_moment or nested_deeply or hostile or names_of_releases or many_clones"
-        " or second_to_seal or nothing_inside)",
+        " and not (any_moment or nested_deeply or hostile or names_of_releases or second_to_seal"
+        " or nothing_inside)",
         "tests/conformance/test_zfs_store.py": "libzfs_core and (all_are_mounted or volume_within)",
         "tests/real/test_zfs_faults.py": "libzfs_core",
     },
