@@ -19,7 +19,7 @@ def booted() -> Path:
     kernel = debian.kernel(root)
     here = Path(__file__).parent
     recipe = [path.read_text("utf-8") for path in (here / "image.py", here / "rc")]
-    recipe.append(" ".join(qemu.arguments(Path(), "", saved=False)))
+    recipe.append(" ".join(qemu.arguments(Path(), "")))
     key = digest(root.name, kernel.name, qemu.version(), *recipe)
     return kept("machine", key, lambda place: _boot(place, root, kernel))
 
@@ -33,7 +33,7 @@ def _boot(place: Path, root: Path, kernel: Path) -> None:
     image.write_root(root, kernel, place / "key", place / "root.img")
     image.write_pool_disk(place / "pool.img")
     console = place / "console.log"
-    with qemu.Qemu(place, str(console), saved=False) as booting:
+    with qemu.Qemu(place, str(console)) as booting:
         _wait_until_ready(booting, console)
         booting.save()
 

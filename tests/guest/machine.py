@@ -133,7 +133,9 @@ def started() -> Iterator[Machine]:
     with contextlib.ExitStack() as stack:
         # not TMPDIR: the path of a socket has less than 108 bytes
         directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="guest.", dir="/tmp"))
-        qemu = stack.enter_context(Qemu(place, f"{directory}/console.log", saved=True)).resumed()
+        pool = Path(directory, "pool.img")
+        subprocess.run(["cp", "--sparse=always", place / "pool.img", pool], check=True)
+        qemu = stack.enter_context(Qemu(place, f"{directory}/console.log", pool)).resumed()
         machine = Machine(Path(directory))
         machine.connect(place, qemu.port())
         machine.run(["date", "--set", f"@{time.time():.0f}"])

@@ -29,12 +29,14 @@ def version() -> str:
     ).stdout.splitlines()[0]
 
 
-def arguments(machine: Path, console: str, *, saved: bool) -> list[str]:
+def arguments(machine: Path, console: str, pool: Path | None = None) -> list[str]:
     """What runs the machine in that directory: from its saved memory on, or booting its kernel.
 
-    Only what is booted writes to the disks themselves. The network ends in QEMU, but for ssh
-    from this machine. Two processors would be slower, as QEMU has to keep them in step; what
-    may be saved and loaded excludes NVMe disks and shared directories.
+    Only what is booted writes to the disks themselves; what goes on from there has a copy of the
+    pool's, `pool`: under QEMU's own snapshot the writes of a pool have been seen to hang, for good.
+    The network ends in QEMU, but for ssh from this machine. Two processors would be slower, as QEMU
+    has to keep them in step; what may be saved and loaded excludes NVMe disks and shared
+    directories.
     """
     return [
         PROGRAM,
@@ -44,12 +46,12 @@ def arguments(machine: Path, console: str, *, saved: bool) -> list[str]:
         *("-serial", f"file:{console}"),
         *("-kernel", str(machine / "vmlinuz"), "-initrd", str(machine / "initrd")),
         *("-append", " ".join(_APPEND)),
-        *_disk("root", machine / "root.img", written=not saved),
-        *_disk("pool", machine / "pool.img", written=not saved),
+        *_disk("root", machine / "root.img", written=pool is None),
+        *_disk("pool", pool or machine / "pool.img", written=True),
         *("-netdev", "user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:0-:22"),
         *("-device", "virtio-net-pci,netdev=net,romfile="),
         *("-device", "virtio-rng-pci", "-device", "vmgenid,guid=auto"),
-        *(("-incoming", _through("zstd -dcq <", machine)) if saved else ()),
+        *(("-incoming", _through("zstd -dcq <", machine)) if pool else ()),
     ]
 
 
@@ -68,10 +70,10 @@ def _through(command: str, machine: Path) -> str:
 class Qemu:
     """Ends with the process that started it, whatever becomes of that."""
 
-    def __init__(self, machine: Path, console: str, *, saved: bool) -> None:
+    def __init__(self, machine: Path, console: str, pool: Path | None = None) -> None:
         self._machine = machine
         self._partial = b""
-        argv = arguments(machine, console, saved=saved)
+        argv = arguments(machine, console, pool)
         self.process = subprocess.Popen(
             ["setpriv", "--pdeathsig", "KILL", *argv],
             stdin=subprocess.PIPE,

@@ -7,6 +7,7 @@ times, as do they.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -35,6 +36,7 @@ MACHINES: tuple[dict[str, str], ...] = (
         "tests/real/test_zfs_faults.py": "libzfs_core",
     },
 )
+_PDEATHSIG = 1  # <linux/prctl.h>
 FILES = [file for chosen in MACHINES for file in chosen]
 
 
@@ -44,7 +46,8 @@ def begun(wanted: Collection[str]) -> Iterator[Mapping[str, Future[Outcome]]]:
 
     A process of its own drives the machines: tests of this one change their environment.
     """
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as runs:
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, spawn, initializer=_end_with_us) as runs:
         found: dict[str, Future[Outcome]] = {}
         for chosen in MACHINES:
             if files := {file: which for file, which in chosen.items() if file in wanted}:
@@ -57,6 +60,11 @@ def begun(wanted: Collection[str]) -> Iterator[Mapping[str, Future[Outcome]]]:
             for worker in multiprocessing.active_children() if busy else ():
                 assert worker.pid
                 os.kill(worker.pid, signal.SIGINT)
+
+
+def _end_with_us() -> None:
+    """However this session ends, its machines do."""
+    ctypes.CDLL(None).prctl(_PDEATHSIG, signal.SIGINT)
 
 
 def _outcome(files: Mapping[str, str]) -> Outcome:
