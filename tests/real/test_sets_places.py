@@ -150,6 +150,7 @@ def test_nothing_anywhere_names_all_that_was_tried(pub: Path, site: Site) -> Non
     with pytest.raises(InstallError) as caught:
         SETS.resolve(Order(release, mirror=str(pub)))
     for tried in (
+        f"there is no MANIFEST in {pub}, ",  # as it was named; a line may be cut behind it
         f"{pub}/FreeBSD/releases/i386/11.1-RELEASE",
         f"{site.url}/a/MANIFEST answered 404",
         "http://127.0.0.1:1/b/MANIFEST could not be read",
